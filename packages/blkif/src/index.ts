@@ -1,0 +1,2 @@
+/** Block split driver: frontend, backend and the disks it serves. */
+export {};

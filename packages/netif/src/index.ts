@@ -1,0 +1,2 @@
+/** Network split driver: frontend, backend, bridge and packet captures. */
+export {};

@@ -1,0 +1,2 @@
+/** The toolstack and the command line. */
+export {};

@@ -1,0 +1,2 @@
+/** In-process XenStore and the xenbus handshake. */
+export {};
