@@ -1,2 +1,5 @@
-/** Block split driver: frontend, backend and the disks it serves. */
-export {};
+/** The block split driver. What needs Node is under `@ringside/blkif/node`. */
+
+export { DiskError, SECTOR_BYTES, type Disk } from './disk/disk.ts';
+export { memoryDisk, type MemoryDisk, type MemoryDiskOptions } from './disk/memory-disk.ts';
+export { backendKeys, deviceKeys, frontendKeys, KeyError, parseKey, type Key } from './keys.ts';
