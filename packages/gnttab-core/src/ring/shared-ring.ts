@@ -1,0 +1,140 @@
+/**
+ * The memory that both ends of a ring share: struct name_sring of io/ring.h. One page or more, consecutive in virtual
+ * address but not in the machine, so every access asks the address space anew: a page that was unmapped or transferred
+ * in the meantime faults. A slot may straddle two pages.
+ */
+import type { AddressSpace } from '../machine/address-space.ts';
+import { bankOffset, PAGE_SIZE } from '../machine/page.ts';
+import { RING_HEADER_BYTES, ringIndex, ringSize, slotOffsetBytes } from './ring-index.ts';
+import type { RingIndex } from './ring-index.ts';
+
+/** How much memory a ring has; the `__size` argument of the header's macros. */
+export interface RingSpace {
+  /** Whole pages. Default 1. */
+  readonly pages?: number;
+  /** Bytes, for a ring that shares its page with something else. Default `pages * 4096`. */
+  readonly sizeBytes?: number;
+}
+
+/** Byte offsets in struct name_sring. */
+const REQ_PROD = 0;
+const REQ_EVENT = 4;
+const RSP_PROD = 8;
+const RSP_EVENT = 12;
+const PVT = 16;
+
+/**
+ * Four shared indices and the slots. Either end can write all of it at any time.
+ *
+ * The indices are accessed with `Atomics`, which are sequentially consistent. That is more than each barrier of the
+ * header asks for; the comments in FrontRing and BackRing name the barrier that an access stands for.
+ */
+export class SharedRing {
+  readonly space: AddressSpace;
+  readonly va: number;
+  readonly slotBytes: number;
+  /** Number of slots, a power of two: `RING_SIZE`. */
+  readonly size: number;
+
+  constructor(space: AddressSpace, va: number, slotBytes: number, { pages, sizeBytes }: RingSpace) {
+    if (va % PAGE_SIZE !== 0) {
+      throw new RangeError(`ring at 0x${va.toString(16)}: a ring starts at a page boundary`);
+    }
+    if (slotBytes < 4 || slotBytes % 4 !== 0) {
+      throw new RangeError(`ring slots of ${slotBytes} bytes: allowed are multiples of 4`);
+    }
+    const bytes = sizeBytes ?? (pages ?? 1) * PAGE_SIZE;
+    this.space = space;
+    this.va = va;
+    this.slotBytes = slotBytes;
+    this.size = ringSize(slotBytes, bytes);
+    if (this.size === 0) {
+      throw new RangeError(`ring of ${bytes} bytes: not one slot of ${slotBytes} bytes fits`);
+    }
+  }
+
+  /** `SHARED_RING_INIT`: nothing produced, both ends want to hear of the first message, padding zero. */
+  init(): void {
+    this.reqProd = this.rspProd = 0;
+    this.reqEvent = this.rspEvent = 1;
+    for (let offset = PVT; offset < RING_HEADER_BYTES; offset += 4) this.#store(offset, 0);
+  }
+
+  /** How far the frontend has produced requests. */
+  get reqProd(): RingIndex {
+    return this.#load(REQ_PROD);
+  }
+  set reqProd(index: RingIndex) {
+    this.#store(REQ_PROD, index);
+  }
+
+  /** The backend wants to be notified when req_prod reaches this. */
+  get reqEvent(): RingIndex {
+    return this.#load(REQ_EVENT);
+  }
+  set reqEvent(index: RingIndex) {
+    this.#store(REQ_EVENT, index);
+  }
+
+  /** How far the backend has produced responses. */
+  get rspProd(): RingIndex {
+    return this.#load(RSP_PROD);
+  }
+  set rspProd(index: RingIndex) {
+    this.#store(RSP_PROD, index);
+  }
+
+  /** The frontend wants to be notified when rsp_prod reaches this. */
+  get rspEvent(): RingIndex {
+    return this.#load(RSP_EVENT);
+  }
+  set rspEvent(index: RingIndex) {
+    this.#store(RSP_EVENT, index);
+  }
+
+  /** Where a slot starts, in bytes from the start of the ring. */
+  slotOffsetBytes(index: RingIndex): number {
+    return slotOffsetBytes(index, this.size, this.slotBytes);
+  }
+
+  /** Copies the first `words` 32-bit words of a slot, each read once. Throws PageFault. */
+  readSlot(index: RingIndex, words: number, into: Int32Array): void {
+    const va = this.va + this.slotOffsetBytes(index);
+    for (let done = 0; done < words;) {
+      const address = this.space.translate(va + done * 4, 'read');
+      const { i32 } = this.space.bankOf(address);
+      const start = (bankOffset(address) >>> 2) - done;
+      const end = Math.min(words, done + wordsLeftInPage(address));
+      for (; done < end; done++) into[done] = i32[start + done] as number;
+    }
+  }
+
+  /** Writes the first `words` 32-bit words of a slot, each once. Throws PageFault. */
+  writeSlot(index: RingIndex, words: number, from: Int32Array): void {
+    const va = this.va + this.slotOffsetBytes(index);
+    for (let done = 0; done < words;) {
+      const address = this.space.translate(va + done * 4, 'write');
+      const bank = this.space.bankOf(address);
+      const { i32 } = bank;
+      const start = (bankOffset(address) >>> 2) - done;
+      const first = done;
+      const end = Math.min(words, done + wordsLeftInPage(address));
+      for (; done < end; done++) i32[start + done] = from[done] as number;
+      bank.memory.written?.(bankOffset(address), (end - first) * 4);
+    }
+  }
+
+  #load(offsetBytes: number): RingIndex {
+    const address = this.space.translate(this.va + offsetBytes, 'read');
+    return ringIndex(Atomics.load(this.space.bankOf(address).i32, bankOffset(address) >>> 2));
+  }
+
+  #store(offsetBytes: number, index: RingIndex): void {
+    const address = this.space.translate(this.va + offsetBytes, 'write');
+    const bank = this.space.bankOf(address);
+    Atomics.store(bank.i32, bankOffset(address) >>> 2, index);
+    bank.memory.written?.(bankOffset(address), 4);
+  }
+}
+
+const wordsLeftInPage = (address: number): number => (PAGE_SIZE - (address % PAGE_SIZE)) >>> 2;
