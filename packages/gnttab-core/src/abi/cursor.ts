@@ -4,7 +4,8 @@
  */
 import { countOf, extentOf, isAggregate, isArray, layoutOf } from './layout.ts';
 import type { Member } from './layout.ts';
-import type { Abi, Aggregate, ArrayType, Scalar, Table } from './types.ts';
+import { u32 } from './types.ts';
+import type { Abi, Aggregate, ArrayType, Scalar, ScalarMemory, Table } from './types.ts';
 
 /** Where a cursor points. Move it with `at`; the same object is meant to be reused. */
 export interface CursorPosition {
@@ -158,29 +159,30 @@ function elementProperty(
 }
 
 function scalarProperties(name: string, type: Scalar, offset: number, abi: Abi): Properties {
-  const { size, read, write } = type.memory[abi];
-  const own: Properties = {
-    [name]: {
-      get() {
-        return read(this.view, this.offsetBytes + offset);
-      },
-      set(value) {
-        write(this.view, this.offsetBytes + offset, value);
-      },
-    },
-  };
+  const memory = type.memory[abi];
+  const own = { [name]: scalarProperty(memory.read, memory.write, offset) };
   if (typeof type.zero === 'number') return own;
-  const high = size === 8 ? half(offset + 4) : { get: () => 0, set: () => {} };
-  return { ...own, [`${name}_lo`]: half(offset), [`${name}_hi`]: high };
+  const half = u32.memory[abi];
+  const low = scalarProperty(half.read, half.write, offset);
+  const high =
+    memory.size === 8
+      ? scalarProperty(half.read, half.write, offset + 4)
+      : { get: () => 0, set: () => {} };
+  return { ...own, [`${name}_lo`]: low, [`${name}_hi`]: high };
 }
 
-function half(offset: number): Properties[string] {
+/** Closes over parameters only: no hole checks, so that the getter stays small enough to be inlined always. */
+function scalarProperty<V>(
+  read: ScalarMemory<V>['read'],
+  write: ScalarMemory<V>['write'],
+  offset: number,
+): Properties[string] {
   return {
     get() {
-      return this.view.getUint32(this.offsetBytes + offset, true);
+      return read(this.view, this.offsetBytes + offset);
     },
-    set(value) {
-      this.view.setUint32(this.offsetBytes + offset, value, true);
+    set(value: V) {
+      write(this.view, this.offsetBytes + offset, value);
     },
   };
 }
