@@ -1,2 +1,3 @@
 /** Machine memory, grant tables, event channels, hypercalls, rings and the guest API. */
-export {};
+export * from './machine/index.ts';
+export * from './ring/index.ts';
