@@ -21,8 +21,7 @@ import type { RingIndex } from './ring-index.ts';
 import type { RingLayout } from './ring-layout.ts';
 import { SharedRing } from './shared-ring.ts';
 import type { RingSpace } from './shared-ring.ts';
-import { slotScratch } from './slot.ts';
-import type { SlotScratch } from './slot.ts';
+import { SlotScratch } from './slot.ts';
 
 /** Where a backend starts on a ring. */
 export interface BackRingOptions extends RingSpace {
@@ -42,7 +41,7 @@ export class BackRing<Req, Rsp> {
   rspProdPvt: RingIndex;
   /** req_cons: the next request comes from here. */
   reqCons: RingIndex;
-  readonly #slot: SlotScratch;
+  readonly #scratch: SlotScratch;
   readonly #requests: DrainBuffer<Req>;
 
   /** A ring that its frontend has initialised: `BACK_RING_ATTACH` at index `at`; `BACK_RING_INIT` if that is 0. */
@@ -62,7 +61,7 @@ export class BackRing<Req, Rsp> {
     this.layout = layout;
     this.rspProdPvt = at;
     this.reqCons = at;
-    this.#slot = slotScratch(layout.slotBytes);
+    this.#scratch = new SlotScratch(layout.slotBytes);
     this.#requests = new DrainBuffer(() => layout.newRequest());
   }
 
@@ -87,9 +86,9 @@ export class BackRing<Req, Rsp> {
 
   /** Copies the request of an index out of the ring; consumes nothing. */
   copyRequest(index: RingIndex, into: Req): void {
-    const { words, view } = this.#slot;
-    this.shared.readSlot(index, this.layout.requestBytes >>> 2, words);
-    this.layout.readRequest(view, 0, into);
+    const scratch = this.#scratch;
+    this.shared.readSlots(index, 1, scratch.words);
+    this.layout.readRequest(scratch.view, 0, into);
   }
 
   /** Whether the request at this consumer index cannot exist yet, because its slot waits for a response. */
@@ -119,7 +118,14 @@ export class BackRing<Req, Rsp> {
     }
     const count = Math.min(available, limit);
     const { items } = requests.hold(count);
-    for (let i = 0; i < count; i++) this.copyRequest(add(consumed, i), items[i] as Req);
+    const scratch = this.#scratch;
+    scratch.reserve(count);
+    this.shared.readSlots(consumed, count, scratch.words);
+    const { layout } = this;
+    const { view } = scratch;
+    for (let i = 0; i < count; i++) {
+      layout.readRequest(view, i * layout.slotBytes, items[i] as Req);
+    }
     this.reqCons = add(consumed, count);
     return requests;
   }
@@ -142,10 +148,11 @@ export class BackRing<Req, Rsp> {
 
   /** Stores a response in the slot of an index; nothing is announced. */
   writeResponse(index: RingIndex, response: Readonly<Rsp>): void {
-    const { words, view } = this.#slot;
-    words.fill(0);
-    this.layout.writeResponse(view, 0, response);
-    this.shared.writeSlot(index, this.layout.responseBytes >>> 2, words);
+    const scratch = this.#scratch;
+    const words = this.layout.responseBytes >>> 2;
+    scratch.clear(words);
+    this.layout.writeResponse(scratch.view, 0, response);
+    this.shared.writeSlot(index, words, scratch.words);
   }
 
   /** Stores the next response; the frontend sees it after a push. Throws RangeError if every request has its own. */

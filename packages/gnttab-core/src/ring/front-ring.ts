@@ -22,8 +22,7 @@ import type { RingIndex } from './ring-index.ts';
 import type { RingLayout } from './ring-layout.ts';
 import { SharedRing } from './shared-ring.ts';
 import type { RingSpace } from './shared-ring.ts';
-import { slotScratch } from './slot.ts';
-import type { SlotScratch } from './slot.ts';
+import { SlotScratch } from './slot.ts';
 
 /** Where a frontend starts on a ring. */
 export interface FrontRingOptions extends RingSpace {
@@ -39,7 +38,7 @@ export class FrontRing<Req, Rsp> {
   reqProdPvt: RingIndex;
   /** rsp_cons: the next response comes from here. */
   rspCons: RingIndex;
-  readonly #slot: SlotScratch;
+  readonly #scratch: SlotScratch;
   readonly #responses: DrainBuffer<Rsp>;
 
   /** An empty ring in pages of ours: `XEN_FRONT_RING_INIT`. Only the front initialises the shared part. */
@@ -70,7 +69,7 @@ export class FrontRing<Req, Rsp> {
     this.layout = layout;
     this.reqProdPvt = at;
     this.rspCons = at;
-    this.#slot = slotScratch(layout.slotBytes);
+    this.#scratch = new SlotScratch(layout.slotBytes);
     this.#responses = new DrainBuffer(() => layout.newResponse());
   }
 
@@ -95,10 +94,11 @@ export class FrontRing<Req, Rsp> {
 
   /** Stores a request in the slot of an index; nothing is announced. */
   writeRequest(index: RingIndex, request: Readonly<Req>): void {
-    const { words, view } = this.#slot;
-    words.fill(0);
-    this.layout.writeRequest(view, 0, request);
-    this.shared.writeSlot(index, this.layout.requestBytes >>> 2, words);
+    const scratch = this.#scratch;
+    const words = this.layout.requestBytes >>> 2;
+    scratch.clear(words);
+    this.layout.writeRequest(scratch.view, 0, request);
+    this.shared.writeSlot(index, words, scratch.words);
   }
 
   /** Stores the next request; the backend sees it after a push. Throws RangeError if the ring is full. */
@@ -136,9 +136,9 @@ export class FrontRing<Req, Rsp> {
 
   /** Copies the response of an index out of the ring; consumes nothing. */
   copyResponse(index: RingIndex, into: Rsp): void {
-    const { words, view } = this.#slot;
-    this.shared.readSlot(index, this.layout.responseBytes >>> 2, words);
-    this.layout.readResponse(view, 0, into);
+    const scratch = this.#scratch;
+    this.shared.readSlots(index, 1, scratch.words);
+    this.layout.readResponse(scratch.view, 0, into);
   }
 
   /** Whether a response producer index is further ahead than the ring is long. */
@@ -162,7 +162,14 @@ export class FrontRing<Req, Rsp> {
       return responses.refuse({ fault: 'rsp_prod overflow', produced, consumed, size, allowed });
     }
     const { items } = responses.hold(available);
-    for (let i = 0; i < available; i++) this.copyResponse(add(consumed, i), items[i] as Rsp);
+    const scratch = this.#scratch;
+    scratch.reserve(available);
+    this.shared.readSlots(consumed, available, scratch.words);
+    const { layout } = this;
+    const { view } = scratch;
+    for (let i = 0; i < available; i++) {
+      layout.readResponse(view, i * layout.slotBytes, items[i] as Rsp);
+    }
     this.rspCons = produced;
     return responses;
   }

@@ -1,5 +1,6 @@
 /** Rings of io/ring.h: index arithmetic, both ends, byte rings, and the streams on top. */
-export { add, distance, needsNotify, RING_HEADER_BYTES, ringSize } from './ring-index.ts';
+export { add, distance, needsNotify, ringSize } from './ring-index.ts';
+export { sring } from './sring.ts';
 export type { RingIndex } from './ring-index.ts';
 export type { RingLayout } from './ring-layout.ts';
 export { SharedRing } from './shared-ring.ts';
@@ -16,3 +17,11 @@ export type { ByteRingFault, ByteRingPlace } from './byte-ring.ts';
 export { renderRing } from './render-ring.ts';
 export { requests$, responses$ } from './ring.stream.ts';
 export type { RingPort } from './ring.stream.ts';
+export {
+  XENSTORE_RING_SIZE,
+  xenstore_domain_interface,
+  xenstoreClientRing,
+  xenstoreServerRing,
+} from './xenstore-ring.ts';
+export { flex_data_intf, flexBackRing, flexFrontRing, flexRingSize } from './flex-ring.ts';
+export type { FlexRingPlace } from './flex-ring.ts';

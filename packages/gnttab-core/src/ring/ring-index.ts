@@ -4,11 +4,10 @@
  * All arithmetic of the project on such indices is here.
  */
 
+import { sring } from './sring.ts';
+
 /** An unsigned 32-bit counter: 0 to 2^32 - 1. */
 export type RingIndex = number;
-
-/** Bytes before the first slot: four indices (16), pvt (4), __pad (44). */
-export const RING_HEADER_BYTES = 64;
 
 /** A 32-bit word of memory as an index (`Atomics.load` of an `Int32Array` is signed). */
 export const ringIndex = (word: number): RingIndex => word >>> 0;
@@ -31,10 +30,10 @@ export const needsNotify = (before: RingIndex, after: RingIndex, event: RingInde
 
 /** `__RING_SIZE`: slots of `slotBytes` in a ring of `sizeBytes`, rounded down to a power of two; 0 if none fits. */
 export function ringSize(slotBytes: number, sizeBytes: number): number {
-  const fitting = Math.floor((sizeBytes - RING_HEADER_BYTES) / slotBytes);
+  const fitting = Math.floor((sizeBytes - sring.size) / slotBytes);
   return fitting < 1 ? 0 : 2 ** (31 - Math.clz32(fitting));
 }
 
 /** Where the slot of `index` starts, in bytes from the start of the ring: `RING_GET_REQUEST`, `RING_GET_RESPONSE`. */
 export const slotOffsetBytes = (index: RingIndex, size: number, slotBytes: number): number =>
-  RING_HEADER_BYTES + slotBytes * slotOf(index, size);
+  sring.size + slotBytes * slotOf(index, size);

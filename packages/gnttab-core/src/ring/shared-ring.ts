@@ -5,8 +5,9 @@
  */
 import type { AddressSpace } from '../machine/address-space.ts';
 import { bankOffset, PAGE_SIZE } from '../machine/page.ts';
-import { RING_HEADER_BYTES, ringIndex, ringSize, slotOffsetBytes } from './ring-index.ts';
+import { ringIndex, ringSize, slotOf, slotOffsetBytes } from './ring-index.ts';
 import type { RingIndex } from './ring-index.ts';
+import { sring } from './sring.ts';
 
 /** How much memory a ring has; the `__size` argument of the header's macros. */
 export interface RingSpace {
@@ -16,12 +17,13 @@ export interface RingSpace {
   readonly sizeBytes?: number;
 }
 
-/** Byte offsets in struct name_sring. */
-const REQ_PROD = 0;
-const REQ_EVENT = 4;
-const RSP_PROD = 8;
-const RSP_EVENT = 12;
-const PVT = 16;
+const {
+  req_prod: REQ_PROD,
+  req_event: REQ_EVENT,
+  rsp_prod: RSP_PROD,
+  rsp_event: RSP_EVENT,
+  pvt_pad: PVT_PAD,
+} = sring.offset;
 
 /**
  * Four shared indices and the slots. Either end can write all of it at any time.
@@ -57,7 +59,7 @@ export class SharedRing {
   init(): void {
     this.reqProd = this.rspProd = 0;
     this.reqEvent = this.rspEvent = 1;
-    for (let offset = PVT; offset < RING_HEADER_BYTES; offset += 4) this.#store(offset, 0);
+    for (let offset = PVT_PAD; offset < sring.size; offset += 4) this.#store(offset, 0);
   }
 
   /** How far the frontend has produced requests. */
@@ -97,15 +99,24 @@ export class SharedRing {
     return slotOffsetBytes(index, this.size, this.slotBytes);
   }
 
-  /** Copies the first `words` 32-bit words of a slot, each read once. Throws PageFault. */
-  readSlot(index: RingIndex, words: number, into: Int32Array): void {
-    const va = this.va + this.slotOffsetBytes(index);
+  /** Copies `count` whole slots from `index` on, in ring order, each word read once. Throws PageFault. */
+  readSlots(index: RingIndex, count: number, into: Int32Array): void {
+    const slotWords = this.slotBytes >>> 2;
+    const words = count * slotWords;
+    const ringWords = this.size * slotWords;
+    let at = slotOf(index, this.size) * slotWords;
     for (let done = 0; done < words;) {
-      const address = this.space.translate(va + done * 4, 'read');
+      const address = this.space.translate(this.va + sring.size + at * 4, 'read');
       const { i32 } = this.space.bankOf(address);
-      const start = (bankOffset(address) >>> 2) - done;
-      const end = Math.min(words, done + wordsLeftInPage(address));
-      for (; done < end; done++) into[done] = i32[start + done] as number;
+      const start = bankOffset(address) >>> 2;
+      const run = Math.min(words - done, ringWords - at, wordsLeftInPage(address));
+      if (run < LONG_RUN_WORDS) {
+        for (let i = 0; i < run; i++) into[done + i] = i32[start + i] as number;
+      } else {
+        into.set(i32.subarray(start, start + run), done);
+      }
+      done += run;
+      at = (at + run) % ringWords;
     }
   }
 
@@ -116,11 +127,11 @@ export class SharedRing {
       const address = this.space.translate(va + done * 4, 'write');
       const bank = this.space.bankOf(address);
       const { i32 } = bank;
-      const start = (bankOffset(address) >>> 2) - done;
-      const first = done;
-      const end = Math.min(words, done + wordsLeftInPage(address));
-      for (; done < end; done++) i32[start + done] = from[done] as number;
-      bank.memory.written?.(bankOffset(address), (end - first) * 4);
+      const start = bankOffset(address) >>> 2;
+      const run = Math.min(words - done, wordsLeftInPage(address));
+      for (let i = 0; i < run; i++) i32[start + i] = from[done + i] as number;
+      bank.memory.written?.(bankOffset(address), run * 4);
+      done += run;
     }
   }
 
@@ -136,5 +147,8 @@ export class SharedRing {
     bank.memory.written?.(bankOffset(address), 4);
   }
 }
+
+/** From here on, making a subarray and one call to copy it cost less than a loop. */
+const LONG_RUN_WORDS = 128;
 
 const wordsLeftInPage = (address: number): number => (PAGE_SIZE - (address % PAGE_SIZE)) >>> 2;
