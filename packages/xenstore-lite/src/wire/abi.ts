@@ -20,7 +20,7 @@ import {
   XEN_ENOTEMPTY,
   XEN_EPERM,
   XEN_EROFS,
-} from '@ringside/gnttab-core';
+} from '@ringside/gnttab-core/abi';
 
 /** io/xs_wire.h, xsd_sockmsg_type: what a message asks, answers or tells. */
 export const XS_CONTROL = 0;

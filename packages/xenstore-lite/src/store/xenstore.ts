@@ -1,0 +1,189 @@
+/**
+ * The store, pure: one request of a connection in, one reply and some events out. No timers, no transport, no clock.
+ * The semantics are those of the C xenstored (4.17, and 4.23 where that mended a bug).
+ */
+import { XENSTORE_PAYLOAD_MAX, XS_ERROR, XS_WATCH_EVENT } from '../wire/abi.ts';
+import type { XenStoreErrorCode } from '../wire/errors.ts';
+import type { Message } from '../wire/message.ts';
+import { nulTerminated } from '../wire/text.ts';
+import { Connection } from './connection.ts';
+import { Domains } from './domains.ts';
+import { remove } from './nodes.ts';
+import { operations } from './operations.ts';
+import { isSpecial, parentOf } from './path.ts';
+import { accessFor, PERM_READ } from './permissions.ts';
+import type { Permissions } from './permissions.ts';
+import { Tree } from './tree.ts';
+import { Watches } from './watches.ts';
+import type { WatchEvent } from './watches.ts';
+
+export interface XenStoreOptions {
+  /** Whether the hypervisor has such a domain: only those can be introduced or own nodes. Default: it has them all. */
+  readonly domainExists?: (domid: number) => boolean;
+}
+
+/** What a request brought about. */
+export interface Handled {
+  readonly reply: Message;
+  /** For any connection, in order. */
+  readonly events: readonly WatchEvent[];
+  /** Whether the caller gets its reply before its own events (WATCH), as the C daemon has it, or after them. */
+  readonly replyFirst: boolean;
+}
+
+export class XenStore {
+  readonly #domains: Domains;
+  readonly #watches = new Watches();
+  readonly #tree: Tree;
+  readonly #connections = new Set<Connection>();
+  #events: WatchEvent[] = [];
+  #nextConnection = 0;
+
+  constructor({ domainExists = () => true }: XenStoreOptions = {}) {
+    this.#domains = new Domains(domainExists);
+    this.#tree = new Tree((path, { exact = false, before }) => {
+      const mayKnow = (client: Connection) => this.#mayKnow(client, path, before);
+      this.#events.push(...this.#watches.eventsOf(path, exact, mayKnow));
+    });
+  }
+
+  /** What the store holds, for statistics and leak tests. */
+  get counts(): { nodes: number; connections: number; watches: number; transactions: number } {
+    let [watches, transactions] = [0, 0];
+    for (const connection of this.#connections) {
+      watches += connection.watches.size;
+      transactions += connection.transactions.size;
+    }
+    return {
+      nodes: this.#tree.size,
+      connections: this.#connections.size,
+      watches,
+      transactions,
+    };
+  }
+
+  /** A new client in a domain; those of domain 0 are the toolstack's and may do everything. */
+  connect(domid: number): Connection {
+    const connection = new Connection(this.#nextConnection++, domid, this.#domains);
+    this.#connections.add(connection);
+    return connection;
+  }
+
+  /** Forgets a client with its watches and transactions (which are aborted). */
+  disconnect(connection: Connection): void {
+    connection.isOpen = false;
+    this.#reset(connection);
+    this.#connections.delete(connection);
+  }
+
+  /** Carries out one request. Never throws for anything that a client can send. */
+  handle(connection: Connection, request: Message): Handled {
+    const { type, reqId, txId } = request;
+    const outcome = this.#outcomeOf(connection, request);
+    const tooBig = typeof outcome !== 'string' && outcome.length > XENSTORE_PAYLOAD_MAX;
+    const answer = tooBig ? 'E2BIG' : outcome;
+    const reply =
+      typeof answer === 'string'
+        ? { type: XS_ERROR, reqId, txId, payload: nulTerminated([answer]) }
+        : { type, reqId, txId, payload: answer };
+    const replyFirst = operations.get(type)?.replyFirst ?? false;
+    return { reply, events: this.#takeEvents(), replyFirst };
+  }
+
+  /** The hypervisor says that a domain has shut down or crashed: @releaseDomain, once until it is resumed. */
+  domainShutDown(domid: number): readonly WatchEvent[] {
+    if (this.#domains.setShutDown(domid, true)) this.#announce('@releaseDomain', domid);
+    return this.#takeEvents();
+  }
+
+  /** The hypervisor says that a domain is gone: as if it had been released. */
+  domainDestroyed(domid: number): readonly WatchEvent[] {
+    if (domid !== 0 && this.#domains.isIntroduced(domid)) this.#releaseDomain(domid);
+    return this.#takeEvents();
+  }
+
+  #outcomeOf(connection: Connection, request: Message): Uint8Array | XenStoreErrorCode {
+    const operation = operations.get(request.type);
+    if (!operation) return 'ENOSYS';
+    if (operation.privileged && !connection.privileged) return 'EACCES';
+    const txId = operation.ignoresTxId ? 0 : request.txId;
+    const view = txId === 0 ? this.#tree : connection.transactions.get(txId);
+    if (!view) return 'ENOENT';
+    const store = {
+      tree: this.#tree,
+      watches: this.#watches,
+      domains: this.#domains,
+      events: this.#events,
+      introduceDomain: (domid: number) => this.#introduceDomain(domid),
+      releaseDomain: (domid: number) => this.#releaseDomain(domid),
+      reset: (client: Connection) => this.#reset(client),
+    };
+    return operation.run({ store, connection, view, txId, payload: request.payload });
+  }
+
+  #takeEvents(): WatchEvent[] {
+    const events = this.#events;
+    this.#events = [];
+    return events;
+  }
+
+  /** A guest hears of a change if it may read the node, before or after it, or the node's parent. */
+  #mayKnow(client: Connection, path: string, before: Permissions | undefined): boolean {
+    const mayRead = (permissions: Permissions | undefined) =>
+      permissions !== undefined && (accessFor(client, permissions) & PERM_READ) !== 0;
+    if (mayRead(before)) return true;
+    const node = this.#tree.get(path);
+    if (!node) return false;
+    if (mayRead(node.permissions)) return true;
+    return !isSpecial(path) && mayRead(this.#tree.get(parentOf(path))?.permissions);
+  }
+
+  #announce(special: '@introduceDomain' | '@releaseDomain', domid: number): void {
+    const mayKnow = (client: Connection) => this.#mayKnow(client, special, undefined);
+    this.#events.push(...this.#watches.specialEventsOf(special, domid, mayKnow));
+  }
+
+  #introduceDomain(domid: number): void {
+    if (this.#domains.isIntroduced(domid)) {
+      for (const client of this.#clientsOf(domid)) this.#reset(client);
+    } else {
+      this.#domains.introduce(domid);
+      this.#announce('@introduceDomain', domid);
+    }
+  }
+
+  /** A dead domain takes its nodes with it, and leaves the permissions of the others. */
+  #releaseDomain(domid: number): void {
+    for (const client of this.#clientsOf(domid)) this.disconnect(client);
+    this.#domains.release(domid);
+    for (const path of this.#tree.pathsNaming(domid)) {
+      const node = this.#tree.get(path);
+      if (!node) continue; // gone with one above it
+      const [owner, ...others] = node.permissions;
+      if (owner.domid === domid) {
+        remove(this.#tree, path);
+      } else {
+        const kept = others.filter((entry) => entry.domid !== domid);
+        this.#tree.put(path, { ...node, permissions: [owner, ...kept] });
+      }
+    }
+    this.#announce('@releaseDomain', domid);
+  }
+
+  #clientsOf(domid: number): Connection[] {
+    return [...this.#connections].filter((it) => it.domid === domid && !it.privileged);
+  }
+
+  #reset(connection: Connection): void {
+    this.#watches.removeAll(connection);
+    connection.transactions.clear();
+  }
+}
+
+/** The message that tells a client of a change. */
+export const watchEventMessage = ({ path, token }: WatchEvent): Message => ({
+  type: XS_WATCH_EVENT,
+  reqId: 0,
+  txId: 0,
+  payload: nulTerminated([path, token]),
+});

@@ -1,0 +1,52 @@
+/** Bytes and the strings in them. One character stands for one byte (0 to 255), so nothing is lost either way. */
+
+const NUL = 0;
+
+/** Each byte as a character. */
+export const textOf = (bytes: Uint8Array): string => String.fromCharCode(...bytes);
+
+/** Each character as a byte; what is above 255 loses its upper bits. */
+export function bytesOf(text: string): Uint8Array {
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
+/** Strings as the protocol lists them: a NUL after each. */
+export const nulTerminated = (texts: readonly string[]): Uint8Array =>
+  bytesOf(texts.map((text) => `${text}\0`).join(''));
+
+/** The strings of a payload that are closed by a NUL; what follows the last NUL is ignored. */
+export function stringsIn(payload: Uint8Array): string[] {
+  const strings: string[] = [];
+  for (let start = 0; ;) {
+    const end = payload.indexOf(NUL, start);
+    if (end < 0) return strings;
+    strings.push(textOf(payload.subarray(start, end)));
+    start = end + 1;
+  }
+}
+
+/** The payload's one string, if exactly one NUL stands in it, at the end. */
+export function onlyString(payload: Uint8Array): string | undefined {
+  const end = payload.indexOf(NUL);
+  return end >= 0 && end === payload.length - 1 ? textOf(payload.subarray(0, end)) : undefined;
+}
+
+/** The string before the first NUL, and the bytes after it. */
+export function stringAndRest(payload: Uint8Array): [string, Uint8Array] | undefined {
+  const end = payload.indexOf(NUL);
+  if (end < 0) return undefined;
+  return [textOf(payload.subarray(0, end)), payload.subarray(end + 1)];
+}
+
+/** C's atoi: the integer that `text` begins with, else 0. */
+export const leadingInteger = (text: string): number =>
+  Number(/^[ \t\n\v\f\r]*([+-]?\d+)/.exec(text)?.[1] ?? 0);
+
+/** A domain id, 0 to 65535, in decimal (empty is 0, as in the C daemon); undefined if it is not one. */
+export function parseDomid(text: string): number | undefined {
+  const digits = /^[ \t\n\v\f\r]*\+?(\d*)$/.exec(text)?.[1];
+  const domid = digits === undefined ? NaN : Number(digits);
+  return domid <= 0xffff ? domid : undefined;
+}
