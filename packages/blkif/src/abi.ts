@@ -10,7 +10,7 @@ import {
   u64,
   u8,
   unions,
-} from '@ringside/gnttab-core';
+} from '@ringside/gnttab-core/abi';
 
 /** io/blkif.h, REQUEST CODES. */
 export const BLKIF_OP_READ = 0;

@@ -10,7 +10,7 @@ import {
   u8,
   union,
   unions,
-} from '@ringside/gnttab-core';
+} from '@ringside/gnttab-core/abi';
 
 /** io/netif.h: slots of one packet that every backend must take. */
 export const XEN_NETIF_NR_SLOTS_MIN = 18;

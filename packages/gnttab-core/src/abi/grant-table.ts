@@ -228,3 +228,8 @@ export const GNTTABOP_error_msgs: readonly string[] = [
   'operation not done; try again',
   'out of space',
 ];
+
+/** The header's message for a GNTST_* status; of a status that the header does not have, its number. */
+export function gnttabErrorMessage(status: number): string {
+  return GNTTABOP_error_msgs[-status] ?? `unknown status ${status}`;
+}

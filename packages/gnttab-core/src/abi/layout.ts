@@ -82,19 +82,20 @@ function layOut(aggregate: Aggregate, abi: Abi): Layout {
   return { size: roundUp(end, align), align, members };
 }
 
-/** Every field, nested ones after what contains them; of an array of structs only element 0. */
+/** Every field, nested ones after what contains them; of an array of structs element 0 stands for all. */
 export function flatten(aggregate: Aggregate, abi: Abi, prefix = '', base = 0): Field[] {
-  return layoutOf(aggregate, abi).members.flatMap((member): Field[] => {
-    const { type, size, align } = member;
-    const path = prefix + member.name;
-    const offset = base + member.offset;
-    const field = { path, offset, size, align, kind: type.kind };
-    if (isAggregate(type)) return [field, ...flatten(type, abi, `${path}.`, offset)];
-    if (!isArray(type)) return [field];
-    const stride = extentOf(type.element, abi).size;
-    const inside = isAggregate(type.element)
-      ? flatten(type.element, abi, `${path}[0].`, offset)
-      : [];
-    return [{ ...field, count: countOf(type, abi), stride }, ...inside];
+  return layoutOf(aggregate, abi).members.flatMap(({ name, type, offset, size, align }) => {
+    const path = prefix + name;
+    const field = { path, offset: base + offset, size, align, kind: type.kind };
+    if (!isArray(type)) return [field, ...inside(type, abi, field)];
+    const { element } = type;
+    const stride = extentOf(element, abi).size;
+    const array = { ...field, count: countOf(type, abi), stride };
+    if (!isAggregate(element)) return [array];
+    const first = { ...field, path: `${path}[0]`, size: stride, kind: element.kind };
+    return [array, first, ...inside(element, abi, first)];
   });
 }
+
+const inside = (type: FieldType, abi: Abi, { path, offset }: Field): Field[] =>
+  isAggregate(type) ? flatten(type, abi, `${path}.`, offset) : [];

@@ -5,7 +5,8 @@ import type { Aggregate } from './struct.ts';
 /** io/ring.h: log2 of the size that ring macros take for a page. */
 export const XEN_PAGE_SHIFT = 12;
 
-const header = {
+/** What NAME_sring begins with, io/ring.h: the producer indices and the event thresholds. 64 bytes. */
+export const sringHeader = {
   req_prod: u32,
   req_event: u32,
   rsp_prod: u32,
@@ -18,10 +19,7 @@ const header = {
   __pad: array(u8, 44),
 };
 
-/** NAME_sring without its entries, io/ring.h: the producer indices and the event thresholds; entries follow. */
-export const sringHeader = struct('sring_header', header, { size: 64 });
-
 /** The table of NAME_sring, io/ring.h: the header and one entry, as declared there. How many there really are is RING_SIZE. */
 export function sringTable<E extends Aggregate>(entry: E) {
-  return { ...header, ring: array(entry, 1) };
+  return { ...sringHeader, ring: array(entry, 1) };
 }

@@ -92,6 +92,7 @@ describe('layout', () => {
       ['u', 8, 16, 'union'],
       ['u.one', 8, 8, 'int'],
       ['u.ring', 8, 16, 'array'],
+      ['u.ring[0]', 8, 8, 'struct'],
       ['u.ring[0].gref', 8, 4, 'uint'],
       ['u.ring[0].first_sect', 12, 1, 'uint'],
       ['u.ring[0].last_sect', 13, 1, 'uint'],

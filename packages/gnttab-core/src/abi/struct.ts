@@ -8,6 +8,7 @@ import { countOf, extentOf, flatten, isAggregate, isArray, layoutOf } from './la
 import type { Field } from './layout.ts';
 import type { Abi, Aggregate, ArrayType, FieldType, Scalar, Table } from './types.ts';
 
+export { isAggregate, isArray } from './layout.ts';
 export { array, i16, i32, i64, i8, pointer, u16, u32, u64, u8, ulong } from './types.ts';
 export type { Abi, Aggregate, ArrayType, FieldType, Scalar, Table } from './types.ts';
 export type { Cursor, CursorPosition, ScalarArray } from './cursor.ts';
