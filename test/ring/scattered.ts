@@ -15,6 +15,6 @@ export function scatteredMemory(pages: number, fill: number): AddressSpace {
       if (page < 0 || page >= pages) throw new PageFault(va, access, 'not-present');
       return flat.translate(2 * (pages - 1 - page) * PAGE_SIZE + (va % PAGE_SIZE), access);
     },
-    bankOf: flat.bankOf,
+    bankOf: (address) => flat.bankOf(address),
   };
 }

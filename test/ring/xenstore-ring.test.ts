@@ -7,12 +7,12 @@ import { describe, expect, it } from 'vitest';
 
 import {
   add,
+  ByteConsumer,
+  ByteProducer,
   contiguousBytes,
   flatAddressSpace,
-  xenstore_domain_interface,
-  xenstoreClientRing,
-  xenstoreServerRing,
 } from '@ringside/gnttab-core';
+import { xenstoreDomainInterface } from '@ringside/xenstore-lite/abi';
 import { fromHex, readVectors, toHex } from './vectors.ts';
 
 type StreamName = 'req' | 'rsp';
@@ -48,6 +48,7 @@ interface Trace {
   readonly page: string;
 }
 
+const { x86_64: page } = xenstoreDomainInterface;
 const RING_BYTES = 1024;
 const indexNames = ['req_cons', 'req_prod', 'rsp_cons', 'rsp_prod'] as const;
 
@@ -60,14 +61,25 @@ const encodeAll = (messages: readonly Message[] = []): Uint8Array =>
     }),
   );
 
+const streamAt = (stream: StreamName) => ({
+  dataVa: page.offset[stream],
+  sizeBytes: RING_BYTES,
+  consVa: page.offset[`${stream}_cons`],
+  prodVa: page.offset[`${stream}_prod`],
+});
+
 class Replay {
   readonly #page = new Uint8Array(4096);
   readonly #words = new Uint32Array(this.#page.buffer);
   readonly #space = flatAddressSpace(this.#page.buffer);
-  readonly #client = xenstoreClientRing(this.#space, 0);
-  readonly #server = xenstoreServerRing(this.#space, 0);
-  readonly #producers = { req: this.#client.requests, rsp: this.#server.responses };
-  readonly #consumers = { req: this.#server.requests, rsp: this.#client.responses };
+  readonly #producers = {
+    req: new ByteProducer(this.#space, streamAt('req')),
+    rsp: new ByteProducer(this.#space, streamAt('rsp')),
+  };
+  readonly #consumers = {
+    req: new ByteConsumer(this.#space, streamAt('req')),
+    rsp: new ByteConsumer(this.#space, streamAt('rsp')),
+  };
   readonly #toWrite;
 
   constructor({ init, req_msgs, rsp_msgs }: Trace) {
@@ -80,11 +92,11 @@ class Replay {
   }
 
   index(name: IndexName): number {
-    return this.#words[xenstore_domain_interface.offset[name] / 4]!;
+    return this.#words[page.offset[name] / 4]!;
   }
 
   poke(name: IndexName, value: number): void {
-    this.#words[xenstore_domain_interface.offset[name] / 4] = value;
+    this.#words[page.offset[name] / 4] = value;
   }
 
   write({ ring, want, data }: Step): Partial<Step> {
@@ -107,12 +119,12 @@ class Replay {
   }
 
   ringBytes(stream: StreamName): Uint8Array {
-    const offset = xenstore_domain_interface.offset[stream];
+    const offset = page.offset[stream];
     return this.#page.subarray(offset, offset + RING_BYTES);
   }
 
   get page(): string {
-    return toHex(this.#page.subarray(0, xenstore_domain_interface.size));
+    return toHex(this.#page.subarray(0, page.size));
   }
 }
 

@@ -3,11 +3,6 @@ import { describe, expect, it } from 'vitest';
 import { flatAddressSpace, PageFault } from '../machine/address-space.ts';
 import { ByteConsumer, ByteProducer } from './byte-ring.ts';
 import { flexBackRing, flexFrontRing, flexRingSize } from './flex-ring.ts';
-import {
-  xenstore_domain_interface,
-  xenstoreClientRing,
-  xenstoreServerRing,
-} from './xenstore-ring.ts';
 import { memory } from './testing.ts';
 
 fc.configureGlobal({ seed: 7 });
@@ -100,20 +95,6 @@ it('a byte ring has a power of two of bytes', () => {
 it('a page that is gone faults', () => {
   const place = { dataVa: 4096, sizeBytes: 16, consVa: 0, prodVa: 4 };
   expect(() => new ByteProducer(memory(1), place).write(bytesOf('x'))).toThrow(PageFault);
-});
-
-it("XenStore's page: requests and responses do not mix", () => {
-  const space = memory(1);
-  const client = xenstoreClientRing(space, 0);
-  const server = xenstoreServerRing(space, 0);
-  client.requests.write(bytesOf('ping'));
-  server.responses.write(bytesOf('pong!'));
-  const into = new Uint8Array(8);
-  expect(server.requests.read(into)).toBe(4);
-  expect(textOf(into.subarray(0, 4))).toBe('ping');
-  expect(client.responses.read(into)).toBe(5);
-  expect(textOf(into.subarray(0, 5))).toBe('pong!');
-  expect(xenstore_domain_interface.offset.server_features).toBe(2064);
 });
 
 it('a flexible ring: in flows to the front, out to the back, each through half of the pages', () => {

@@ -17,11 +17,5 @@ export type { ByteRingFault, ByteRingPlace } from './byte-ring.ts';
 export { renderRing } from './render-ring.ts';
 export { requests$, responses$ } from './ring.stream.ts';
 export type { RingPort } from './ring.stream.ts';
-export {
-  XENSTORE_RING_SIZE,
-  xenstore_domain_interface,
-  xenstoreClientRing,
-  xenstoreServerRing,
-} from './xenstore-ring.ts';
 export { flex_data_intf, flexBackRing, flexFrontRing, flexRingSize } from './flex-ring.ts';
 export type { FlexRingPlace } from './flex-ring.ts';

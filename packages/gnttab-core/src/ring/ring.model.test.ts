@@ -4,7 +4,7 @@
  */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { ringIndex } from './ring-index.ts';
+import { distance, ringIndex } from './ring-index.ts';
 import { ids, ringPair } from './testing.ts';
 
 fc.configureGlobal({ seed: 7 });
@@ -64,6 +64,14 @@ function expectSameIndices(model: Model, { front, back, shared }: Real): void {
   if (model.frontSleeps) expect(model.rspProd).toBe(model.rspCons);
 }
 
+function expectSame(actual: unknown, expected: unknown): void {
+  expect(actual).toEqual(expected);
+}
+
+function expectThrow(act: () => void, message: string): void {
+  expect(act).toThrow(message);
+}
+
 /** A command that is always possible; `run` changes model and ring and compares what they say. */
 const command = (name: string, run: (model: Model, real: Real) => void): Command => ({
   check: () => true,
@@ -81,13 +89,13 @@ const frontPuts = (count: number): Command =>
       front.put({ id: ringIndex(model.reqProdPvt) });
       model.reqProdPvt++;
     }
-    if (count > room) expect(() => front.put({ id: 0 })).toThrow('is full');
+    if (count > room) expectThrow(() => front.put({ id: 0 }), 'is full');
   });
 
 const frontPushes = command('front pushes', (model, { front }) => {
   const reached = model.reqEvent > model.reqProd && model.reqEvent <= model.reqProdPvt;
   const notify = front.pushRequestsAndCheckNotify();
-  expect(notify).toBe(reached);
+  expectSame(notify, reached);
   if (notify) model.backSleeps = false;
   model.reqProd = model.reqProdPvt;
 });
@@ -96,9 +104,9 @@ const backDrains = (limit: number): Command =>
   command(`back drains ${limit}`, (model, { back }) => {
     const end = Math.min(model.reqProd, model.reqCons + limit);
     const { items, count, fault } = back.drainRequests(limit);
-    expect(fault).toBeUndefined();
-    expect(count).toBe(items.length);
-    expect(ids(items)).toEqual(idsOf(model.reqCons, end));
+    expectSame(fault, undefined);
+    expectSame(count, items.length);
+    expectSame(ids(items), idsOf(model.reqCons, end));
     model.reqCons = end;
   });
 
@@ -109,34 +117,34 @@ const backPuts = (count: number): Command =>
       back.put({ id: ringIndex(model.rspProdPvt) });
       model.rspProdPvt++;
     }
-    if (count > unanswered) expect(() => back.put({ id: 0 })).toThrow('has its response');
+    if (count > unanswered) expectThrow(() => back.put({ id: 0 }), 'has its response');
   });
 
 const backPushes = command('back pushes', (model, { back }) => {
   const reached = model.rspEvent > model.rspProd && model.rspEvent <= model.rspProdPvt;
   const notify = back.pushResponsesAndCheckNotify();
-  expect(notify).toBe(reached);
+  expectSame(notify, reached);
   if (notify) model.frontSleeps = false;
   model.rspProd = model.rspProdPvt;
 });
 
 const frontDrains = command('front drains', (model, { front }) => {
   const { items, fault } = front.drainResponses();
-  expect(fault).toBeUndefined();
-  expect(ids(items)).toEqual(idsOf(model.rspCons, model.rspProd));
+  expectSame(fault, undefined);
+  expectSame(ids(items), idsOf(model.rspCons, model.rspProd));
   model.rspCons = model.rspProd;
 });
 
 const backChecks = command('back makes its final check', (model, { back }) => {
   const left = model.reqProd > model.reqCons;
-  expect(back.finalCheckForRequests()).toBe(left);
+  expectSame(back.finalCheckForRequests(), left);
   if (!left) model.reqEvent = model.reqCons + 1;
   model.backSleeps = !left;
 });
 
 const frontChecks = command('front makes its final check', (model, { front }) => {
   const left = model.rspProd > model.rspCons;
-  expect(front.finalCheckForResponses()).toBe(left);
+  expectSame(front.finalCheckForResponses(), left);
   if (!left) model.rspEvent = model.rspCons + 1;
   model.frontSleeps = !left;
 });
@@ -198,7 +206,7 @@ it('a ring with garbage in every shared word neither throws nor hands out more t
       front.pushRequests();
       back.drainRequests(2);
       [shared.reqProd, shared.reqEvent, shared.rspProd, shared.rspEvent] = words;
-      const unanswered = (back.reqCons - back.rspProdPvt) >>> 0;
+      const unanswered = distance(back.rspProdPvt, back.reqCons);
       const requests = back.drainRequests();
       expect(requests.count).toBeLessThanOrEqual(requests.fault ? 0 : slots - unanswered);
       const responses = front.drainResponses();

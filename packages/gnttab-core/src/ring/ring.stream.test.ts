@@ -124,7 +124,7 @@ describe('requests$', () => {
         if (!mapped) throw new PageFault(va, access, 'not-present');
         return flat.translate(va, access);
       },
-      bankOf: flat.bankOf,
+      bankOf: (address) => flat.bankOf(address),
     };
     FrontRing.create(space, 0, testLayout);
     const events$ = new Subject<void>();

@@ -264,7 +264,7 @@ describe('the bytes of a slot', () => {
     const flat = memory(8);
     const apart: AddressSpace = {
       translate: (va, access) => flat.translate(va < 4096 ? va + 5 * 4096 : va, access),
-      bankOf: flat.bankOf,
+      bankOf: (address) => flat.bankOf(address),
     };
     const front = FrontRing.create(apart, 0, testLayout, { pages: 2 });
     const back = BackRing.attach(apart, 0, testLayout, { pages: 2 });
@@ -292,7 +292,7 @@ describe('a page that goes away', () => {
         if (right === 'read' && access === 'write') throw new PageFault(va, access, 'read-only');
         return flat.translate(va, access);
       },
-      bankOf: flat.bankOf,
+      bankOf: (address) => flat.bankOf(address),
     };
     const front = FrontRing.create(space, 0, testLayout, { pages: 2 });
     const back = BackRing.attach(space, 0, testLayout, { pages: 2 });

@@ -22,7 +22,7 @@ const {
   req_event: REQ_EVENT,
   rsp_prod: RSP_PROD,
   rsp_event: RSP_EVENT,
-  pvt_pad: PVT_PAD,
+  pvt: PVT,
 } = sring.offset;
 
 /**
@@ -59,7 +59,7 @@ export class SharedRing {
   init(): void {
     this.reqProd = this.rspProd = 0;
     this.reqEvent = this.rspEvent = 1;
-    for (let offset = PVT_PAD; offset < sring.size; offset += 4) this.#store(offset, 0);
+    for (let offset = PVT; offset < sring.size; offset += 4) this.#store(offset, 0);
   }
 
   /** How far the frontend has produced requests. */
