@@ -5,6 +5,7 @@
 export { watchEventMessage, XenStore } from './store/xenstore.ts';
 export type { Handled, XenStoreOptions } from './store/xenstore.ts';
 export type { Connection } from './store/connection.ts';
+export type { Effects } from './store/effects.ts';
 export type { WatchEvent } from './store/watches.ts';
 export { homeOf } from './store/path.ts';
 

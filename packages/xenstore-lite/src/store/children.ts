@@ -16,33 +16,35 @@ export class Children {
 
   /** The position that the next name gets. */
   readonly nextPosition: number;
-  /** How many names there are. */
-  readonly count: number;
+  /** Length of the list on the wire: each name and a NUL. */
+  readonly listBytes: number;
   readonly #top: Branch;
   /** log2 of the number of positions that `#top` can hold. */
   readonly #bits: number;
 
-  private constructor(top: Branch, bits: number, nextPosition: number, count: number) {
+  private constructor(top: Branch, bits: number, nextPosition: number, listBytes: number) {
     this.#top = top;
     this.#bits = bits;
     this.nextPosition = nextPosition;
-    this.count = count;
+    this.listBytes = listBytes;
   }
 
   /** With `name` at the end, at position `nextPosition`. The caller knows that it is not there yet. */
   append(name: string): Children {
     const position = this.nextPosition;
     const full = position === 2 ** this.#bits;
-    const top = full ? (this.count > 0 ? [this.#top] : []) : this.#top;
+    const top = full ? (this.listBytes > 0 ? [this.#top] : []) : this.#top;
     const bits = full ? this.#bits + BITS : this.#bits;
-    return new Children(replaced(top, bits, position, name), bits, position + 1, this.count + 1);
+    const listBytes = this.listBytes + name.length + 1;
+    return new Children(replaced(top, bits, position, name), bits, position + 1, listBytes);
   }
 
   /** Without the name at `position`; this same version when something else (or nothing) is there. */
   remove(position: number, name: string): Children {
     if (this.at(position) !== name) return this;
     const top = replaced(this.#top, this.#bits, position, undefined);
-    return new Children(top, this.#bits, this.nextPosition, this.count - 1);
+    const listBytes = this.listBytes - name.length - 1;
+    return new Children(top, this.#bits, this.nextPosition, listBytes);
   }
 
   /** The name at a position, if there is one. */

@@ -73,11 +73,13 @@ export function create(view: View, creator: Connection, path: string, value: Uin
 
 /**
  * Removes a node and everything below it, children before parents, each told to its own watchers while its permissions
- * can still be seen. EIO: in a transaction that listed a child which was removed outside before it was looked at.
+ * can still be seen. Only a transaction that missed a change outside, and so cannot commit, may see this fail: EINVAL
+ * if the node above is gone, EIO if a child that was listed is.
  */
 export function remove(view: View, path: string): XenStoreErrorCode | undefined {
   const parentPath = parentOf(path);
   const parent = view.get(parentPath);
+  if (!parent) return 'EINVAL';
   const doomed: string[] = [];
   const pending: { path: string; leave: boolean }[] = [{ path, leave: false }];
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
@@ -97,8 +99,8 @@ export function remove(view: View, path: string): XenStoreErrorCode | undefined 
     view.changed(gone, { exact: gone !== path });
     view.delete(gone);
   }
-  if (parent) {
-    view.put(parentPath, { ...parent, children: parent.children.remove(position, nameOf(path)) });
-  }
+  const children = parent.children.remove(position, nameOf(path));
+  if (children === parent.children) return 'EIO';
+  view.put(parentPath, { ...parent, children });
   return undefined;
 }

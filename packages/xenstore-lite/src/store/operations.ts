@@ -36,6 +36,7 @@ import {
 } from '../wire/text.ts';
 import type { Connection } from './connection.ts';
 import type { Domains } from './domains.ts';
+import type { EffectCollector } from './effects.ts';
 import { create, find, remove, resolvePath } from './nodes.ts';
 import { absolutePath, homeOf, isSpecial, ROOT, parentOf } from './path.ts';
 import {
@@ -48,15 +49,14 @@ import {
 import type { Permission, Permissions } from './permissions.ts';
 import { Transaction } from './transactions.ts';
 import type { StoreNode, Tree, View } from './tree.ts';
-import type { Watches, WatchEvent } from './watches.ts';
+import type { Watches } from './watches.ts';
 
 /** What operations need of the store besides a view of its nodes. */
 export interface StoreState {
   readonly tree: Tree;
   readonly watches: Watches;
   readonly domains: Domains;
-  /** To be sent with the reply. */
-  readonly events: WatchEvent[];
+  readonly effects: EffectCollector;
   introduceDomain(domid: number): void;
   releaseDomain(domid: number): void;
   /** Forgets a connection's watches and transactions. */
@@ -97,7 +97,9 @@ const readingOneNode =
 
 const read = readingOneNode(({ value }) => value);
 
-const directory = readingOneNode(({ children }) => nulTerminated(children.names()));
+const directory = readingOneNode(({ children }) =>
+  children.listBytes > XENSTORE_PAYLOAD_MAX ? 'E2BIG' : nulTerminated(children.names()),
+);
 
 const getPerms = readingOneNode(
   ({ permissions }) => nulTerminated(permissions.map(formatPermission)),
@@ -186,7 +188,7 @@ function watch({ store, connection, payload }: Call): Outcome {
   const relative = path !== given;
   const events = store.watches.add({ connection, path, token, relative, depth });
   if (!events) return 'EEXIST';
-  store.events.push(...events);
+  store.effects.tell(events);
   return OK;
 }
 

@@ -8,6 +8,8 @@ import type { Message } from '../wire/message.ts';
 import { nulTerminated } from '../wire/text.ts';
 import { Connection } from './connection.ts';
 import { Domains } from './domains.ts';
+import { EffectCollector } from './effects.ts';
+import type { Effects } from './effects.ts';
 import { remove } from './nodes.ts';
 import { operations } from './operations.ts';
 import { isSpecial, parentOf } from './path.ts';
@@ -23,10 +25,8 @@ export interface XenStoreOptions {
 }
 
 /** What a request brought about. */
-export interface Handled {
+export interface Handled extends Effects {
   readonly reply: Message;
-  /** For any connection, in order. */
-  readonly events: readonly WatchEvent[];
   /** Whether the caller gets its reply before its own events (WATCH), as the C daemon has it, or after them. */
   readonly replyFirst: boolean;
 }
@@ -36,14 +36,14 @@ export class XenStore {
   readonly #watches = new Watches();
   readonly #tree: Tree;
   readonly #connections = new Set<Connection>();
-  #events: WatchEvent[] = [];
+  readonly #effects = new EffectCollector();
   #nextConnection = 0;
 
   constructor({ domainExists = () => true }: XenStoreOptions = {}) {
     this.#domains = new Domains(domainExists);
     this.#tree = new Tree((path, { exact = false, before }) => {
       const mayKnow = (client: Connection) => this.#mayKnow(client, path, before);
-      this.#events.push(...this.#watches.eventsOf(path, exact, mayKnow));
+      this.#effects.tell(this.#watches.eventsOf(path, exact, mayKnow));
     });
   }
 
@@ -87,19 +87,19 @@ export class XenStore {
         ? { type: XS_ERROR, reqId, txId, payload: nulTerminated([answer]) }
         : { type, reqId, txId, payload: answer };
     const replyFirst = operations.get(type)?.replyFirst ?? false;
-    return { reply, events: this.#takeEvents(), replyFirst };
+    return { reply, replyFirst, ...this.#effects.take() };
   }
 
   /** The hypervisor says that a domain has shut down or crashed: @releaseDomain, once until it is resumed. */
-  domainShutDown(domid: number): readonly WatchEvent[] {
+  domainShutDown(domid: number): Effects {
     if (this.#domains.setShutDown(domid, true)) this.#announce('@releaseDomain', domid);
-    return this.#takeEvents();
+    return this.#effects.take();
   }
 
   /** The hypervisor says that a domain is gone: as if it had been released. */
-  domainDestroyed(domid: number): readonly WatchEvent[] {
+  domainDestroyed(domid: number): Effects {
     if (domid !== 0 && this.#domains.isIntroduced(domid)) this.#releaseDomain(domid);
-    return this.#takeEvents();
+    return this.#effects.take();
   }
 
   #outcomeOf(connection: Connection, request: Message): Uint8Array | XenStoreErrorCode {
@@ -113,18 +113,12 @@ export class XenStore {
       tree: this.#tree,
       watches: this.#watches,
       domains: this.#domains,
-      events: this.#events,
+      effects: this.#effects,
       introduceDomain: (domid: number) => this.#introduceDomain(domid),
       releaseDomain: (domid: number) => this.#releaseDomain(domid),
       reset: (client: Connection) => this.#reset(client),
     };
     return operation.run({ store, connection, view, txId, payload: request.payload });
-  }
-
-  #takeEvents(): WatchEvent[] {
-    const events = this.#events;
-    this.#events = [];
-    return events;
   }
 
   /** A guest hears of a change if it may read the node, before or after it, or the node's parent. */
@@ -140,7 +134,7 @@ export class XenStore {
 
   #announce(special: '@introduceDomain' | '@releaseDomain', domid: number): void {
     const mayKnow = (client: Connection) => this.#mayKnow(client, special, undefined);
-    this.#events.push(...this.#watches.specialEventsOf(special, domid, mayKnow));
+    this.#effects.tell(this.#watches.specialEventsOf(special, domid, mayKnow));
   }
 
   #introduceDomain(domid: number): void {
@@ -154,7 +148,10 @@ export class XenStore {
 
   /** A dead domain takes its nodes with it, and leaves the permissions of the others. */
   #releaseDomain(domid: number): void {
-    for (const client of this.#clientsOf(domid)) this.disconnect(client);
+    for (const client of this.#clientsOf(domid)) {
+      this.disconnect(client);
+      this.#effects.disconnected(client);
+    }
     this.#domains.release(domid);
     for (const path of this.#tree.pathsNaming(domid)) {
       const node = this.#tree.get(path);

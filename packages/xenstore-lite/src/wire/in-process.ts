@@ -2,7 +2,7 @@
 import type { Connection } from '../store/connection.ts';
 import { watchEventMessage } from '../store/xenstore.ts';
 import type { XenStore } from '../store/xenstore.ts';
-import type { WatchEvent } from '../store/watches.ts';
+import type { Effects } from '../store/effects.ts';
 import { XENSTORE_PAYLOAD_MAX } from './abi.ts';
 import type { Message } from './message.ts';
 import type { Transport, TransportReceiver } from './transport.ts';
@@ -51,13 +51,12 @@ export class InProcessXenStore {
 
   /** Tells the store that the hypervisor lost a domain, and its watchers with it. */
   domainDestroyed(domid: number): void {
-    this.#deliver(this.#store.domainDestroyed(domid));
-    this.#dropReleased();
+    this.#carryOut(this.#store.domainDestroyed(domid));
   }
 
   /** Tells the store that a domain shut down or crashed. */
   domainShutDown(domid: number): void {
-    this.#deliver(this.#store.domainShutDown(domid));
+    this.#carryOut(this.#store.domainShutDown(domid));
   }
 
   #handle(connection: Connection, request: Message): void {
@@ -67,31 +66,26 @@ export class InProcessXenStore {
       this.#hangUp(connection);
       return;
     }
-    const { reply, events, replyFirst } = this.#store.handle(connection, request);
+    const handled = this.#store.handle(connection, request);
     const caller = this.#clients.get(connection);
-    if (replyFirst) caller?.deliver(reply);
-    this.#deliver(events);
-    if (!replyFirst) caller?.deliver(reply);
-    this.#dropReleased();
+    if (handled.replyFirst) caller?.deliver(handled.reply);
+    this.#carryOut(handled);
+    if (!handled.replyFirst) caller?.deliver(handled.reply);
   }
 
-  #deliver(events: readonly WatchEvent[]): void {
+  #carryOut({ events, disconnected }: Effects): void {
     for (const event of events) {
       this.#clients.get(event.connection)?.deliver(watchEventMessage(event));
+    }
+    for (const connection of disconnected) {
+      this.#clients.get(connection)?.hangUp('the domain was released');
+      this.#clients.delete(connection);
     }
   }
 
   #hangUp(connection: Connection): void {
     if (connection.isOpen) this.#store.disconnect(connection);
     this.#clients.delete(connection);
-  }
-
-  #dropReleased(): void {
-    for (const [connection, client] of this.#clients) {
-      if (connection.isOpen) continue;
-      client.hangUp('the domain was released');
-      this.#clients.delete(connection);
-    }
   }
 }
 
