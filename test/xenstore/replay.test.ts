@@ -10,7 +10,7 @@ const folder = new URL('../vectors/xenstore/', import.meta.url);
 
 /** Recording, and how many of its steps are compared. */
 const recordings: [string, number][] = [
-['01-basic', 90],
+  ['01-basic', 90],
   ['02-shape-directory-part', 52],
   ['02-shape-directory', 37],
   ['02-shape-get-domain-path', 54],
@@ -43,9 +43,6 @@ const recordings: [string, number][] = [
   ['20-random-02', 2100],
   ['20-random-03', 2100],
   ['20-random-04', 2100],
-
- ✓ test/xenstore/zz.test.ts (1 test) 428ms
-   ✓ x  426ms
 ];
 
 describe('the store answers as the genuine daemon', () => {
