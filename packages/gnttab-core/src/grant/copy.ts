@@ -1,0 +1,252 @@
+/**
+ * GNTTABOP_copy (grant_table.h): the hypervisor copies between frames, each named by a grant reference or, for the
+ * caller's own, by frame number. Neighbours in a batch that name the same page keep it claimed.
+ */
+import {
+  GNTCOPY_dest_gref,
+  GNTCOPY_source_gref,
+  GNTST_bad_copy_arg,
+  GNTST_bad_domain,
+  GNTST_bad_gntref,
+  GNTST_general_error,
+  GNTST_okay,
+  GNTST_permission_denied,
+} from '../abi/grant-table.ts';
+import { DOMID_SELF } from '../abi/xen.ts';
+import type { Domain } from '../machine/domain.ts';
+import {
+  getPage,
+  getPageType,
+  PGT_writable_page,
+  putPage,
+  putPageType,
+} from '../machine/frame-table.ts';
+import { readLock, readUnlock } from '../machine/locks.ts';
+import { frameAddress, PAGE_SIZE } from '../machine/page.ts';
+import { TRACE } from '../machine/trace-kinds.ts';
+import { frameNamed, getPagedFrame } from './frames.ts';
+import { pinFrame } from './map.ts';
+import { reduceStatusForPin, setStatusV1 } from './status.ts';
+import {
+  activeEntry,
+  GNTPIN_hstr_inc,
+  GNTPIN_hstw_inc,
+  GNTPIN_writers,
+  GT,
+  overflowMask,
+} from './structs.ts';
+import { activeEntryAcquire, activeEntryRelease, nrGrantEntries, sharedEntryV1 } from './table.ts';
+
+/** One side of a copy: `ref` of `domid`'s table where the flag says so, else the caller's own frame `gmfn`. */
+export class GnttabCopyPtr {
+  ref = 0;
+  gmfn = 0;
+  domid = 0;
+  offset = 0;
+}
+
+/** struct gnttab_copy. */
+export class GnttabCopy {
+  readonly source = new GnttabCopyPtr();
+  readonly dest = new GnttabCopyPtr();
+  len = 0;
+  /** GNTCOPY_* */
+  flags = 0;
+  status = 0;
+}
+
+const { pin: PIN, domid: DOMID, frame: FRAME } = activeEntry.offset;
+
+/** struct gnttab_copy_buf: a page that a side has claimed, kept for the next element if that names the same. */
+class CopyBuf {
+  domain: Domain | undefined;
+  readonly readonly: boolean;
+  claimed = false;
+  haveGrant = false;
+  haveType = false;
+  /** Reference or gmfn. */
+  name = 0;
+  frame = 0;
+
+  constructor(readonly: boolean) {
+    this.readonly = readonly;
+  }
+
+  /** The page that `ptr` names is held already. */
+  holds(ptr: GnttabCopyPtr, byRef: boolean, domain: Domain): boolean {
+    const name = byRef ? ptr.ref : ptr.gmfn;
+    return this.claimed && this.domain === domain && this.haveGrant === byRef && this.name === name;
+  }
+
+  /** gnttab_copy_claim_buf(). */
+  claim(caller: Domain, ptr: GnttabCopyPtr, byRef: boolean, domain: Domain): number {
+    const { machine } = caller;
+    let status: number;
+    if (byRef) {
+      status = this.#acquireGrant(caller, domain, ptr.ref);
+      this.name = ptr.ref;
+    } else {
+      status = getPagedFrame(domain, ptr.gmfn);
+      this.frame = frameNamed(domain, ptr.gmfn);
+      this.name = ptr.gmfn;
+    }
+    if (status !== GNTST_okay) return status;
+    this.domain = domain;
+    this.haveGrant = byRef;
+    this.claimed = true;
+    if (!this.readonly) {
+      this.haveType = getPageType(machine, this.frame, PGT_writable_page);
+      if (!this.haveType) return GNTST_general_error;
+    }
+    return GNTST_okay;
+  }
+
+  /** gnttab_copy_release_buf(). */
+  release(): void {
+    if (!this.claimed) return;
+    const domain = this.domain!;
+    const { machine } = domain;
+    if (this.haveType) putPageType(machine, this.frame);
+    putPage(machine, this.frame);
+    if (this.haveGrant) this.#releaseGrant(domain, this.name);
+    if (domain.isDying) machine.reapWhenEmpty(domain);
+    this.claimed = false;
+    this.haveType = false;
+    this.haveGrant = false;
+    this.domain = undefined;
+  }
+
+  /** acquire_grant_for_copy(): pins the grant and takes a reference to its frame. */
+  #acquireGrant(caller: Domain, granter: Domain, ref: number): number {
+    const { i32 } = granter.machine.heap;
+    const lock = (granter.base + GT.lock) >>> 2;
+    readLock(i32, lock);
+    let status = GNTST_bad_gntref as number;
+    if (ref < nrGrantEntries(granter)) {
+      const active = activeEntryAcquire(granter, ref);
+      status = this.#pin(caller, granter, active, ref);
+      activeEntryRelease(granter, active);
+    }
+    readUnlock(i32, lock);
+    return status;
+  }
+
+  #pin(caller: Domain, granter: Domain, active: number, ref: number): number {
+    const { machine } = granter;
+    const { u16, u32 } = machine.heap;
+    const { readonly } = this;
+    const pin = u32[(active + PIN) >>> 2]!;
+    const increment = readonly ? GNTPIN_hstr_inc : GNTPIN_hstw_inc;
+    if (pin !== 0) {
+      const other = u16[(active + DOMID) >>> 1] !== caller.id;
+      if (other || (pin & overflowMask(increment)) !== 0) return GNTST_general_error;
+    }
+    const checked = pin !== 0 && (readonly || (pin & GNTPIN_writers) !== 0);
+    if (checked && granter.isDying) return GNTST_bad_domain;
+    if (!checked) {
+      const shared = sharedEntryV1(granter, ref);
+      const status = setStatusV1(machine, shared, active, caller.id, readonly, false);
+      if (status !== GNTST_okay) return status;
+      const found =
+        pin === 0
+          ? pinFrame(granter, active, u32[(shared + 4) >>> 2]!, caller.id)
+          : sameFrame(granter, active, u32[(shared + 4) >>> 2]!);
+      if (found !== GNTST_okay) {
+        reduceStatusForPin(machine, shared, active, readonly);
+        return found;
+      }
+    }
+    const frame = u32[(active + FRAME) >>> 2]!;
+    if (!getPage(machine, frame, granter.id)) return GNTST_general_error;
+    this.frame = frame;
+    u32[(active + PIN) >>> 2] = pin + increment;
+    return GNTST_okay;
+  }
+
+  /** release_grant_for_copy(). */
+  #releaseGrant(granter: Domain, ref: number): void {
+    const { machine } = granter;
+    const { i32, u32 } = machine.heap;
+    const lock = (granter.base + GT.lock) >>> 2;
+    readLock(i32, lock);
+    const active = activeEntryAcquire(granter, ref);
+    u32[(active + PIN) >>> 2]! -= this.readonly ? GNTPIN_hstr_inc : GNTPIN_hstw_inc;
+    reduceStatusForPin(machine, sharedEntryV1(granter, ref), active, this.readonly);
+    activeEntryRelease(granter, active);
+    readUnlock(i32, lock);
+  }
+}
+
+/** The first writer of an entry that readers have pinned must find the frame that they pinned. */
+function sameFrame(granter: Domain, active: number, granted: number): number {
+  const pinned = granter.machine.heap.u32[(active + FRAME) >>> 2]!;
+  return frameNamed(granter, granted) === pinned ? GNTST_okay : GNTST_general_error;
+}
+
+const source = new CopyBuf(true);
+const dest = new CopyBuf(false);
+
+/** Copies `count` elements; each has its own status, and none stops the rest. */
+export function copy(caller: Domain, ops: readonly GnttabCopy[], count: number): void {
+  let bytes = 0;
+  let copies = 0;
+  const { trace } = caller.machine;
+  for (let i = 0; i < count; i++) {
+    const op = ops[i]!;
+    op.status = copyOne(caller, op);
+    if (op.status === GNTST_okay) {
+      copies += 1;
+      bytes += op.len;
+    } else {
+      source.release();
+      dest.release();
+    }
+    if (trace.enabled) {
+      const { source: from, dest: to, len, status, flags } = op;
+      const sourceName = flags & GNTCOPY_source_gref ? from.ref : from.gmfn;
+      const destName = flags & GNTCOPY_dest_gref ? to.ref : to.gmfn;
+      trace.emit(TRACE.grantCopy, caller.id, sourceName, destName, len, status, flags);
+    }
+  }
+  source.release();
+  dest.release();
+  caller.count('copies', copies);
+  caller.count('copiedBytes', bytes);
+}
+
+/** Order of checks: source domain, dest domain, source page, dest page, and only then offsets and length. */
+function copyOne(caller: Domain, op: GnttabCopy): number {
+  if (op.len === 0) return GNTST_okay;
+  const sourceByRef = (op.flags & GNTCOPY_source_gref) !== 0;
+  const destByRef = (op.flags & GNTCOPY_dest_gref) !== 0;
+  const sourceDomain = sideDomain(caller, op.source, sourceByRef);
+  if (typeof sourceDomain === 'number') return sourceDomain;
+  const destDomain = sideDomain(caller, op.dest, destByRef);
+  if (typeof destDomain === 'number') return destDomain;
+  if (!source.holds(op.source, sourceByRef, sourceDomain)) {
+    source.release();
+    const status = source.claim(caller, op.source, sourceByRef, sourceDomain);
+    if (status !== GNTST_okay) return status;
+  }
+  if (!dest.holds(op.dest, destByRef, destDomain)) {
+    dest.release();
+    const status = dest.claim(caller, op.dest, destByRef, destDomain);
+    if (status !== GNTST_okay) return status;
+  }
+  if (op.source.offset + op.len > PAGE_SIZE || op.dest.offset + op.len > PAGE_SIZE) {
+    return GNTST_bad_copy_arg;
+  }
+  caller.machine.copyBytes(
+    frameAddress(dest.frame) + op.dest.offset,
+    frameAddress(source.frame) + op.source.offset,
+    op.len,
+  );
+  return GNTST_okay;
+}
+
+/** gnttab_copy_lock_domain(): a frame number may only name the caller's own page. */
+function sideDomain(caller: Domain, ptr: GnttabCopyPtr, byRef: boolean): Domain | number {
+  if (ptr.domid === DOMID_SELF) return caller;
+  if (!byRef) return GNTST_permission_denied;
+  return caller.machine.domainById(ptr.domid) ?? GNTST_bad_domain;
+}

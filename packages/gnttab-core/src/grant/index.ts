@@ -1,0 +1,15 @@
+/** Grant tables, the hypervisor's side. */
+export { copy, GnttabCopy, GnttabCopyPtr } from './copy.ts';
+export { GnttabMapGrantRef, mapGrantRef } from './map.ts';
+export { activeEntry, maptrackEntry } from './structs.ts';
+export {
+  destroyGrantTable,
+  type GrantTableLimits,
+  initGrantTable,
+  type QuerySize,
+  querySize,
+  type SetupTable,
+  setupTable,
+} from './table.ts';
+export { GnttabTransfer, transfer } from './transfer.ts';
+export { GnttabUnmapGrantRef, releaseMappings, unmapGrantRef } from './unmap.ts';

@@ -1,0 +1,208 @@
+/**
+ * A guest kernel's memory: its own pages in a direct map, windows for other frames, and the steps of page flipping. A
+ * page here is a *place* (a gfn and its address); the frame behind it may be given away and another put in.
+ */
+import { type Access, type AddressSpace, readBytes, writeBytes } from '../machine/address-space.ts';
+import type { Bank } from '../machine/bank.ts';
+import type { Domain } from '../machine/domain.ts';
+import { PV_VA_BASE } from '../machine/domain-build.ts';
+import { domainAddressSpace } from '../machine/domain-space.ts';
+import { invariant } from '../machine/errors.ts';
+import { INVALID_MFN } from '../machine/layout.ts';
+import { clearP2m, gfnToMfn, p2m_ram_rw, setP2m } from '../machine/p2m.ts';
+import { bankOffset, type Gfn, gfn, type MachineAddress, PAGE_SIZE } from '../machine/page.ts';
+import type { Hypercalls } from '../hypercall/hypercalls.ts';
+import { GuestMemoryError } from './errors.ts';
+import { WindowAllocator } from './windows.ts';
+
+/** A place for one page in the guest's own memory. */
+export interface GuestPage {
+  readonly gfn: Gfn;
+  /** Address in the direct map (PV), or guest-physical address (translated). */
+  readonly va: number;
+}
+
+/** Own memory lies in the lower half of the address space, windows in the upper. */
+const WINDOW_OFFSET = 0x4000_0000;
+
+export class GuestMemory implements AddressSpace {
+  readonly windows: WindowAllocator;
+  readonly #domain: Domain;
+  readonly #hypercalls: Hypercalls;
+  readonly #space: AddressSpace;
+  readonly #pages: GuestPage[];
+  readonly #used: Uint8Array;
+  /** Places to hand out; ones that `allocPages` took meanwhile are passed over. */
+  readonly #free: number[] = [];
+  readonly #frames: number[] = [];
+  #freeCount: number;
+
+  constructor(domain: Domain, hypercalls: Hypercalls, pages: number) {
+    this.#domain = domain;
+    this.#hypercalls = hypercalls;
+    this.#space = domainAddressSpace(domain);
+    const base = domain.translated ? 0 : PV_VA_BASE;
+    this.windows = new WindowAllocator(base + WINDOW_OFFSET, base + 2 * WINDOW_OFFSET);
+    this.#pages = Array.from({ length: pages }, (_, n) => ({
+      gfn: gfn(n),
+      va: base + n * PAGE_SIZE,
+    }));
+    this.#used = new Uint8Array(pages);
+    this.#freeCount = pages;
+    for (let n = pages - 1; n >= 0; n--) this.#free.push(n);
+  }
+
+  translate(va: number, access: Access): MachineAddress {
+    return this.#space.translate(va, access);
+  }
+
+  bankOf(address: MachineAddress): Bank {
+    return this.#space.bankOf(address);
+  }
+
+  /** Pages not handed out. */
+  get freeCount(): number {
+    return this.#freeCount;
+  }
+
+  /** A page of the guest's own; its contents are whatever was left there. Throws GuestMemoryError. */
+  allocPage(): GuestPage {
+    for (;;) {
+      const n = this.#free.pop();
+      if (n === undefined) throw new GuestMemoryError(`domain ${this.#domain.id}: no page is free`);
+      if (this.#used[n] === 0) return this.#take(n);
+    }
+  }
+
+  /** `count` pages at consecutive addresses. Throws GuestMemoryError. */
+  allocPages(count: number): GuestPage[] {
+    let run = 0;
+    for (let n = 0; n < this.#pages.length; n++) {
+      run = this.#used[n] === 0 ? run + 1 : 0;
+      if (run === count)
+        return this.#pages.slice(n + 1 - count, n + 1).map(({ gfn }) => this.#take(gfn));
+    }
+    throw new GuestMemoryError(
+      `domain ${this.#domain.id}: no ${count} neighbouring pages are free (${this.#freeCount} are)`,
+    );
+  }
+
+  #take(n: number): GuestPage {
+    this.#used[n] = 1;
+    this.#freeCount -= 1;
+    return this.#pages[n]!;
+  }
+
+  /** Gives a page back to the guest's allocator. There must be a frame behind it. */
+  freePage(page: GuestPage): void {
+    invariant(this.#used[page.gfn] === 1, `page ${page.gfn} is free already`);
+    this.#used[page.gfn] = 0;
+    this.#freeCount += 1;
+    this.#free.push(page.gfn);
+  }
+
+  freePages(pages: readonly GuestPage[]): void {
+    for (const page of pages) this.freePage(page);
+  }
+
+  /** Copies from `va` on, across pages. Throws PageFault. */
+  read(va: number, into: Uint8Array): void {
+    readBytes(this, va, into);
+  }
+
+  /** Copies to `va` on, across pages. Throws PageFault. */
+  write(va: number, from: Uint8Array): void {
+    writeBytes(this, va, from);
+  }
+
+  /**
+   * A view of bytes inside one page, valid until that page is unmapped or given away, and no longer than the current
+   * turn. Throws PageFault, or RangeError across a page boundary.
+   */
+  bytes(va: number, lengthBytes: number, access: Access): Uint8Array {
+    if ((va & 4095) + lengthBytes > PAGE_SIZE) {
+      throw new RangeError(`${lengthBytes} bytes at 0x${va.toString(16)} cross a page boundary`);
+    }
+    const address = this.#space.translate(va, access);
+    const offset = bankOffset(address);
+    return this.#space.bankOf(address).u8.subarray(offset, offset + lengthBytes);
+  }
+
+  /** The machine frame behind a page; INVALID_MFN if it is empty. */
+  mfnOf(page: GuestPage): number {
+    return gfnToMfn(this.#domain, page.gfn);
+  }
+
+  /** What a grant entry or a copy's gmfn takes for a page: its mfn (PV) or gfn (translated). */
+  frameOf(page: GuestPage): number {
+    return this.#domain.translated ? page.gfn : gfnToMfn(this.#domain, page.gfn);
+  }
+
+  /**
+   * Maps a frame that Xen shares with the guest and returns its address. A PV guest maps the machine frame; a translated
+   * one has it put into its physical address space by kind (XENMAPSPACE_*) and index.
+   */
+  mapXenFrame(space: number, index: number, frame: number): number {
+    const va = this.mappingWindow(1);
+    const result = this.#domain.translated
+      ? this.#hypercalls.addToPhysmap(space, index, va / PAGE_SIZE)
+      : this.#hypercalls.updateVaMapping(va, frame, true);
+    invariant(result === 0, `frame ${frame} is shared with domain ${this.#domain.id}`);
+    return va;
+  }
+
+  /** Address of a run of pages where frames can be mapped, with page tables. Throws GuestMemoryError. */
+  mappingWindow(pages: number): number {
+    const va = this.windows.alloc(pages);
+    if (!this.#domain.translated && this.#hypercalls.providePageTables(va, pages) !== 0) {
+      throw new GuestMemoryError(`domain ${this.#domain.id}: no memory for page tables`);
+    }
+    return va;
+  }
+
+  /** Gives the frames behind `pages` back to Xen (a balloon): the places stay ours, empty. */
+  surrender(pages: readonly GuestPage[]): void {
+    const frames = this.#frames;
+    frames.length = 0;
+    for (const page of pages) {
+      frames.push(this.frameOf(page));
+      if (!this.#domain.translated) this.#empty(page);
+    }
+    const done = this.#hypercalls.decreaseReservation(frames);
+    invariant(done === frames.length, 'the guest owns the pages that it surrenders');
+  }
+
+  /** Puts fresh frames from Xen behind empty pages; returns how many (fewer when Xen has none). */
+  refill(pages: readonly GuestPage[]): number {
+    if (this.#domain.translated)
+      return this.#hypercalls.populatePhysmap(pages.map(({ gfn }) => gfn));
+    const frames = this.#hypercalls.increaseReservation(pages.length);
+    frames.forEach((frame, i) => this.adopt(pages[i]!, frame));
+    return frames.length;
+  }
+
+  /**
+   * Lets go of a page's frame, for GNTTABOP_transfer: no mapping, no p2m entry. Returns the mfn; the page is empty. Only
+   * a PV guest can: a translated one cannot name a machine frame.
+   */
+  detachForTransfer(page: GuestPage): number {
+    invariant(!this.#domain.translated, 'a translated domain cannot transfer pages');
+    const frame = this.mfnOf(page);
+    invariant(frame !== INVALID_MFN, `page ${page.gfn} has no frame to transfer`);
+    this.#empty(page);
+    return frame;
+  }
+
+  #empty(page: GuestPage): void {
+    this.#hypercalls.updateVaMapping(page.va, null, false);
+    clearP2m(this.#domain, page.gfn);
+  }
+
+  /** Puts a frame that the domain owns behind an empty page. (A translated guest finds it there already.) */
+  adopt(page: GuestPage, frame: number): void {
+    if (this.#domain.translated) return;
+    setP2m(this.#domain, page.gfn, frame, p2m_ram_rw);
+    const result = this.#hypercalls.updateVaMapping(page.va, frame, true);
+    invariant(result === 0, `frame ${frame} is the domain's to map`);
+  }
+}

@@ -1,0 +1,67 @@
+/** Creating and destroying domains: what a toolstack asks of the hypervisor (domctl.h). */
+import {
+  closeAllPorts,
+  destroyEventChannels,
+  EVTCHN_2L_NR_CHANNELS,
+  initEventChannels,
+} from '../evtchn/index.ts';
+import {
+  destroyGrantTable,
+  type GrantTableLimits,
+  initGrantTable,
+  releaseMappings,
+} from '../grant/index.ts';
+import { DOMAIN, type Domain } from '../machine/domain.ts';
+import {
+  buildDomain,
+  type DomainOptions,
+  OutOfMemory,
+  reapDomain,
+  relinquishMemory,
+} from '../machine/domain-build.ts';
+import { DOMDYING_dying } from '../machine/layout.ts';
+import type { Machine } from '../machine/machine.ts';
+import { TRACE } from '../machine/trace-kinds.ts';
+
+export interface CreateDomainOptions extends DomainOptions, GrantTableLimits {
+  /** Highest event channel port. Default 4095, all that two-level delivery has. */
+  maxPort?: number;
+}
+
+/**
+ * Creates a domain with its memory, grant table and event channels. Throws OutOfMemory when the machine's memory does
+ * not suffice, RangeError for a limit or id that cannot be.
+ */
+export function createDomain(machine: Machine, options: CreateDomainOptions): Domain {
+  const { maxPort = EVTCHN_2L_NR_CHANNELS - 1 } = options;
+  machine.onDomainEmpty = reap;
+  const domain = buildDomain(machine, options);
+  if (!initGrantTable(domain, options) || !initEventChannels(domain, maxPort)) {
+    throw new OutOfMemory(`domain ${domain.id}: no memory for its grant table and event channels`);
+  }
+  machine.trace.emit(TRACE.domainCreate, domain.id, domain.id, domain.totPages);
+  return domain;
+}
+
+/**
+ * Destroys a domain: its ports close, its mappings of others' frames are released, its pages are freed. Pages that
+ * others have mapped stay until they let go; the domain is a ghost as long (domain_kill, complete_domain_destroy).
+ */
+export function destroyDomain(domain: Domain): void {
+  if (!domain.alive) return;
+  const { machine } = domain;
+  machine.heap.u32[(domain.base + DOMAIN.is_dying) >>> 2] = DOMDYING_dying;
+  machine.upcalls.delete(domain.id);
+  closeAllPorts(domain);
+  releaseMappings(domain);
+  relinquishMemory(domain);
+  machine.trace.emit(TRACE.domainDestroy, domain.id, domain.id);
+  machine.reapWhenEmpty(domain);
+}
+
+function reap(domain: Domain): void {
+  if (!domain.isDying || domain.totPages > 0) return;
+  destroyGrantTable(domain);
+  destroyEventChannels(domain);
+  reapDomain(domain);
+}

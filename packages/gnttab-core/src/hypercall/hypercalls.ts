@@ -1,0 +1,167 @@
+/**
+ * The typed door to the hypercalls (design section 3): numbers and reused argument objects in, statuses out. Nothing is
+ * decided here; each call goes to the one implementation.
+ */
+import { DOMID_SELF } from '../abi/xen.ts';
+import {
+  type EvtchnAllocUnbound,
+  evtchnAllocUnbound,
+  type EvtchnBindInterdomain,
+  evtchnBindInterdomain,
+  evtchnClose,
+  evtchnSend,
+  type EvtchnStatus,
+  evtchnStatus,
+  evtchnUnmask,
+} from '../evtchn/index.ts';
+import {
+  copy,
+  type GnttabCopy,
+  type GnttabMapGrantRef,
+  type GnttabTransfer,
+  type GnttabUnmapGrantRef,
+  mapGrantRef,
+  type QuerySize,
+  querySize,
+  type SetupTable,
+  setupTable,
+  transfer,
+  unmapGrantRef,
+} from '../grant/index.ts';
+import type { Domain } from '../machine/domain.ts';
+import { INVALID_MFN } from '../machine/layout.ts';
+import {
+  addToPhysmap,
+  decreaseReservation,
+  increaseReservation,
+  machphysUpdate,
+  populatePhysmap,
+  providePageTables,
+  updateVaMapping,
+} from './memory-op.ts';
+
+/** Hypercalls of one domain. Batches take the first `count` elements; every element gets a status of its own. */
+export class Hypercalls {
+  readonly #domain: Domain;
+
+  constructor(domain: Domain) {
+    this.#domain = domain;
+  }
+
+  /** GNTTABOP_map_grant_ref. */
+  gnttabMap(ops: readonly GnttabMapGrantRef[], count = ops.length): void {
+    this.#domain.count('hypercalls');
+    for (let i = 0; i < count; i++) mapGrantRef(this.#domain, ops[i]!);
+  }
+
+  /** GNTTABOP_unmap_grant_ref. */
+  gnttabUnmap(ops: readonly GnttabUnmapGrantRef[], count = ops.length): void {
+    this.#domain.count('hypercalls');
+    for (let i = 0; i < count; i++) unmapGrantRef(this.#domain, ops[i]!);
+  }
+
+  /** GNTTABOP_transfer. */
+  gnttabTransfer(ops: readonly GnttabTransfer[], count = ops.length): void {
+    this.#domain.count('hypercalls');
+    for (let i = 0; i < count; i++) transfer(this.#domain, ops[i]!);
+  }
+
+  /** GNTTABOP_copy. */
+  gnttabCopy(ops: readonly GnttabCopy[], count = ops.length): void {
+    this.#domain.count('hypercalls');
+    copy(this.#domain, ops, count);
+  }
+
+  /** GNTTABOP_setup_table; `frames` are machine frames. */
+  setupTable(nrFrames: number, dom: number = DOMID_SELF): SetupTable {
+    this.#domain.count('hypercalls');
+    const op: SetupTable = { dom, nrFrames, status: 0, frames: [] };
+    setupTable(this.#domain, op);
+    return op;
+  }
+
+  /** GNTTABOP_query_size. */
+  querySize(dom: number = DOMID_SELF): QuerySize {
+    this.#domain.count('hypercalls');
+    const op: QuerySize = { dom, nrFrames: 0, maxNrFrames: 0, status: 0 };
+    querySize(this.#domain, op);
+    return op;
+  }
+
+  /** EVTCHNOP_alloc_unbound: 0 or -errno. */
+  evtchnAllocUnbound(op: EvtchnAllocUnbound): number {
+    this.#domain.count('hypercalls');
+    return evtchnAllocUnbound(this.#domain, op);
+  }
+
+  /** EVTCHNOP_bind_interdomain: 0 or -errno. */
+  evtchnBindInterdomain(op: EvtchnBindInterdomain): number {
+    this.#domain.count('hypercalls');
+    return evtchnBindInterdomain(this.#domain, op);
+  }
+
+  /** EVTCHNOP_close: 0 or -errno. */
+  evtchnClose(port: number): number {
+    this.#domain.count('hypercalls');
+    return evtchnClose(this.#domain, port);
+  }
+
+  /** EVTCHNOP_send: 0 or -errno. */
+  evtchnSend(port: number): number {
+    this.#domain.count('hypercalls');
+    return evtchnSend(this.#domain, port);
+  }
+
+  /** EVTCHNOP_unmask: 0 or -errno. */
+  evtchnUnmask(port: number): number {
+    this.#domain.count('hypercalls');
+    return evtchnUnmask(this.#domain, port);
+  }
+
+  /** EVTCHNOP_status: 0 or -errno. */
+  evtchnStatus(op: EvtchnStatus): number {
+    this.#domain.count('hypercalls');
+    return evtchnStatus(this.#domain, op);
+  }
+
+  /** update_va_mapping: maps an own frame at `va`, or clears the mapping with `null`. 0 or -errno. */
+  updateVaMapping(va: number, mfn: number | null, writable: boolean): number {
+    this.#domain.count('hypercalls');
+    return updateVaMapping(this.#domain, va, mfn ?? INVALID_MFN, writable);
+  }
+
+  /** XENMEM_add_to_physmap of a translated domain. 0 or -errno. */
+  addToPhysmap(space: number, index: number, gfn: number): number {
+    this.#domain.count('hypercalls');
+    return addToPhysmap(this.#domain, space, index, gfn);
+  }
+
+  /** Page tables for `pages` pages from `va` on. 0 or -errno. */
+  providePageTables(va: number, pages: number): number {
+    this.#domain.count('hypercalls');
+    return providePageTables(this.#domain, va, pages);
+  }
+
+  /** MMU_MACHPHYS_UPDATE. 0 or -errno. */
+  machphysUpdate(mfn: number, gfn: number): number {
+    return machphysUpdate(this.#domain, mfn, gfn);
+  }
+
+  /** XENMEM_decrease_reservation: how many extents were given back. */
+  decreaseReservation(extents: readonly number[]): number {
+    this.#domain.count('hypercalls');
+    return decreaseReservation(this.#domain, extents);
+  }
+
+  /** XENMEM_increase_reservation: the mfns of fresh pages, at most `count`. */
+  increaseReservation(count: number): number[] {
+    this.#domain.count('hypercalls');
+    return increaseReservation(this.#domain, count);
+  }
+
+  /** XENMEM_populate_physmap: how many gfns got a page. */
+  populatePhysmap(gfns: readonly number[]): number {
+    this.#domain.count('hypercalls');
+    return populatePhysmap(this.#domain, gfns);
+  }
+}

@@ -1,0 +1,22 @@
+/** The hypervisor's own side, for tests, tools and viewers: grant tables, event channels, frames, private structs. */
+export * from './evtchn/index.ts';
+export * from './grant/index.ts';
+export { domainAddressSpace } from './machine/domain-space.ts';
+export {
+  allocDomainPage,
+  freeXenHeapPage,
+  getPage,
+  putPage,
+  stealPage,
+} from './machine/frame-table.ts';
+export {
+  bankEntry,
+  domainStruct,
+  eventChannels,
+  grantTable,
+  machineHeader,
+  pageInfo,
+} from './machine/layout.ts';
+export { gfnToMfn } from './machine/p2m.ts';
+export { lookup, pteAddress } from './machine/page-table.ts';
+export { traceHeader, traceRecord } from './machine/trace.ts';

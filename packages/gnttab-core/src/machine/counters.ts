@@ -1,0 +1,49 @@
+/**
+ * Counters of what a domain asked for: always on, kept in its struct domain, read by people (design section 9).
+ * A domain's hypercalls run on one thread at a time, so plain additions do.
+ */
+import type { Bank } from './bank.ts';
+
+/** What is counted, each from the caller's point of view. */
+export const counterNames = [
+  'hypercalls',
+  'grants',
+  'grantEnds',
+  'maps',
+  'unmaps',
+  'copies',
+  'copiedBytes',
+  'transfers',
+  'notificationsSent',
+  'notificationsSuppressed',
+  'upcalls',
+  'mmuUpdates',
+  'reservationChanges',
+] as const;
+
+export type CounterName = (typeof counterNames)[number];
+export type Counters = Record<CounterName, number>;
+
+/** Index of each counter in `domainStruct.counters`. */
+export const counterIndex = Object.fromEntries(
+  counterNames.map((name, index) => [name, index]),
+) as Record<CounterName, number>;
+
+/** Adds to the 64-bit counter at a byte offset of bank 0. */
+export function addTo(heap: Bank, offsetBytes: number, amount: number): void {
+  const word = offsetBytes >>> 2;
+  const { u32 } = heap;
+  const sum = u32[word]! + amount;
+  u32[word] = sum;
+  if (sum > 0xffff_ffff) u32[word + 1]! += 1;
+}
+
+/** The value of the counter at a byte offset of bank 0. */
+export function counterAt(heap: Bank, offsetBytes: number): number {
+  const word = offsetBytes >>> 2;
+  return heap.u32[word]! + heap.u32[word + 1]! * 2 ** 32;
+}
+
+/** A fresh set, all zero. */
+export const zeroCounters = (): Counters =>
+  Object.fromEntries(counterNames.map((name) => [name, 0])) as Counters;

@@ -1,0 +1,275 @@
+/**
+ * The frame table: who owns a frame and how many references to it exist. A frame with a reference besides its
+ * allocation cannot change hands; one whose last reference goes is scrubbed and freed.
+ * Names follow Xen's mm: get_page, put_page, get_page_type, steal_page, assign_pages.
+ */
+import { DOMID_INVALID, DOMID_XEN } from '../abi/xen.ts';
+import { DOMAIN, type Domain } from './domain.ts';
+import { invariant } from './errors.ts';
+import { INVALID_MFN, machineHeader, pageInfo } from './layout.ts';
+import { spinLock, spinUnlock } from './locks.ts';
+import type { Machine } from './machine.ts';
+import { bankOffset, frameAddress, PAGE_SIZE } from './page.ts';
+
+const {
+  count_info: COUNT,
+  type_info: TYPE,
+  owner: OWNER,
+  gfn: GFN,
+  next: NEXT,
+  prev: PREV,
+} = pageInfo.offset;
+const {
+  heap_lock: HEAP_LOCK,
+  free_head: FREE_HEAD,
+  unused_from: UNUSED_FROM,
+  free_pages: FREE_PAGES,
+} = machineHeader.offset;
+
+/** The allocation itself holds one reference. */
+export const PGC_allocated = 0x4000_0000;
+/** A frame of the hypervisor's own, shared with a guest perhaps, never given away. */
+export const PGC_xen_heap = 0x2000_0000;
+export const PGC_count_mask = 0x03ff_ffff;
+
+/** Types a frame can have while references of that type exist. */
+export const PGT_none = 0;
+export const PGT_l1_page_table = 0x1000_0000;
+export const PGT_writable_page = 0x2000_0000;
+export const PGT_type_mask = 0x7000_0000;
+export const PGT_count_mask = 0x03ff_ffff;
+
+/** m2p of a frame that is nobody's pseudo-physical page. */
+export const INVALID_M2P_ENTRY = 0xffff_ffff;
+
+/** Takes a zeroed frame from the heap for the hypervisor itself; INVALID_MFN when memory is exhausted. */
+export function allocXenHeapPage(machine: Machine): number {
+  const frame = takeFree(machine);
+  if (frame === INVALID_MFN) return frame;
+  const info = machine.pageInfo(frame);
+  const { u16, u32, i32 } = machine.heap;
+  u16[(info + OWNER) >>> 1] = DOMID_XEN;
+  u32[(info + GFN) >>> 2] = INVALID_M2P_ENTRY;
+  i32[(info + TYPE) >>> 2] = 0;
+  Atomics.store(i32, (info + COUNT) >>> 2, PGC_allocated | PGC_xen_heap | 1);
+  return frame;
+}
+
+/** Gives a frame of the hypervisor's own back. */
+export function freeXenHeapPage(machine: Machine, frame: number): void {
+  const info = machine.pageInfo(frame);
+  const previous = Atomics.exchange(machine.heap.i32, (info + COUNT) >>> 2, 0);
+  invariant(previous === (PGC_allocated | PGC_xen_heap | 1), `frame ${frame} is still in use`);
+  giveFree(machine, frame);
+}
+
+/** share_xen_page_with_guest(): the guest may map the frame, and never owns it. */
+export function shareXenPageWithGuest(domain: Domain, frame: number): void {
+  const { machine } = domain;
+  machine.heap.u16[(machine.pageInfo(frame) + OWNER) >>> 1] = domain.id;
+}
+
+/**
+ * Allocates a zeroed frame to a domain (alloc_domheap_page): INVALID_MFN when the heap is exhausted or the domain has
+ * its maximum.
+ */
+export function allocDomainPage(domain: Domain): number {
+  const { machine } = domain;
+  const frame = takeFree(machine);
+  if (frame === INVALID_MFN) return frame;
+  if (assignPage(domain, frame)) return frame;
+  giveFree(machine, frame);
+  return INVALID_MFN;
+}
+
+/** assign_pages(): puts an unowned frame on the domain's list; false when the domain has its maximum. */
+export function assignPage(domain: Domain, frame: number): boolean {
+  const { machine, base } = domain;
+  const { u16, u32, i32 } = machine.heap;
+  spinLock(i32, (base + DOMAIN.page_alloc_lock) >>> 2);
+  const total = u32[(base + DOMAIN.tot_pages) >>> 2]!;
+  const room = total < u32[(base + DOMAIN.max_pages) >>> 2]! && !domain.isDying;
+  if (room) {
+    u32[(base + DOMAIN.tot_pages) >>> 2] = total + 1;
+    const info = machine.pageInfo(frame);
+    u16[(info + OWNER) >>> 1] = domain.id;
+    u32[(info + GFN) >>> 2] = INVALID_M2P_ENTRY;
+    linkPage(domain, frame, info);
+    Atomics.store(i32, (info + COUNT) >>> 2, PGC_allocated | 1);
+  }
+  spinUnlock(i32, (base + DOMAIN.page_alloc_lock) >>> 2);
+  return room;
+}
+
+function linkPage(domain: Domain, frame: number, info: number): void {
+  const { machine, base } = domain;
+  const { u32 } = machine.heap;
+  const first = u32[(base + DOMAIN.page_list) >>> 2]!;
+  u32[(info + NEXT) >>> 2] = first;
+  u32[(info + PREV) >>> 2] = INVALID_MFN;
+  if (first !== INVALID_MFN) u32[(machine.pageInfo(first) + PREV) >>> 2] = frame;
+  u32[(base + DOMAIN.page_list) >>> 2] = frame;
+}
+
+function unlinkPage(domain: Domain, info: number): void {
+  const { machine, base } = domain;
+  const { u32 } = machine.heap;
+  const next = u32[(info + NEXT) >>> 2]!;
+  const prev = u32[(info + PREV) >>> 2]!;
+  if (next !== INVALID_MFN) u32[(machine.pageInfo(next) + PREV) >>> 2] = prev;
+  if (prev !== INVALID_MFN) u32[(machine.pageInfo(prev) + NEXT) >>> 2] = next;
+  else u32[(base + DOMAIN.page_list) >>> 2] = next;
+  u32[(base + DOMAIN.tot_pages) >>> 2]! -= 1;
+}
+
+/** Owner of a valid frame, DOMID_INVALID if nobody. */
+export function ownerOf(machine: Machine, frame: number): number {
+  const info = machine.pageInfo(frame);
+  const { i32, u16 } = machine.heap;
+  if (info === 0 || (i32[(info + COUNT) >>> 2]! & PGC_count_mask) === 0) return DOMID_INVALID;
+  return u16[(info + OWNER) >>> 1]!;
+}
+
+/** get_page(): takes a reference if `domid` owns the frame; false otherwise. */
+export function getPage(machine: Machine, frame: number, domid: number): boolean {
+  const info = machine.pageInfo(frame);
+  if (info === 0) return false;
+  const { i32, u16 } = machine.heap;
+  const word = (info + COUNT) >>> 2;
+  let count = Atomics.load(i32, word);
+  for (;;) {
+    const references = count & PGC_count_mask;
+    if (references === 0 || references === PGC_count_mask) return false;
+    const seen = Atomics.compareExchange(i32, word, count, count + 1);
+    if (seen === count) break;
+    count = seen;
+  }
+  if (u16[(info + OWNER) >>> 1] === domid) return true;
+  putPage(machine, frame);
+  return false;
+}
+
+/** put_page(): drops a reference; the frame is freed with the last one. */
+export function putPage(machine: Machine, frame: number): void {
+  const info = machine.pageInfo(frame);
+  const left = Atomics.sub(machine.heap.i32, (info + COUNT) >>> 2, 1) - 1;
+  if ((left & PGC_count_mask) === 0) {
+    const owner = machine.domainById(machine.heap.u16[(info + OWNER) >>> 1]!);
+    if (owner !== undefined) withPageLock(owner, () => unlinkPage(owner, info));
+    giveFree(machine, frame);
+  }
+}
+
+function withPageLock(domain: Domain, action: () => void): void {
+  const { i32 } = domain.machine.heap;
+  spinLock(i32, (domain.base + DOMAIN.page_alloc_lock) >>> 2);
+  action();
+  spinUnlock(i32, (domain.base + DOMAIN.page_alloc_lock) >>> 2);
+}
+
+/** get_page_type(): a frame has one type at a time; false if it is in use as another. */
+export function getPageType(machine: Machine, frame: number, type: number): boolean {
+  const { i32 } = machine.heap;
+  const word = (machine.pageInfo(frame) + TYPE) >>> 2;
+  let info = Atomics.load(i32, word);
+  for (;;) {
+    const uses = info & PGT_count_mask;
+    if (uses > 0 && (info & PGT_type_mask) !== type) return false;
+    if (uses === PGT_count_mask) return false;
+    const seen = Atomics.compareExchange(i32, word, info, type | (uses + 1));
+    if (seen === info) return true;
+    info = seen;
+  }
+}
+
+/** put_page_type(). */
+export function putPageType(machine: Machine, frame: number): void {
+  Atomics.sub(machine.heap.i32, (machine.pageInfo(frame) + TYPE) >>> 2, 1);
+}
+
+/**
+ * steal_page(): takes a frame from its owner, who must hold the only reference. The frame is then nobody's, with its
+ * contents; false if it has any other reference, or is not the domain's.
+ */
+export function stealPage(domain: Domain, frame: number): boolean {
+  const { machine } = domain;
+  const info = machine.pageInfo(frame);
+  if (info === 0) return false;
+  const { i32, u16 } = machine.heap;
+  if (u16[(info + OWNER) >>> 1] !== domain.id) return false;
+  const word = (info + COUNT) >>> 2;
+  if (Atomics.compareExchange(i32, word, PGC_allocated | 1, 0) !== (PGC_allocated | 1))
+    return false;
+  const lock = (domain.base + DOMAIN.page_alloc_lock) >>> 2;
+  spinLock(i32, lock);
+  unlinkPage(domain, info);
+  spinUnlock(i32, lock);
+  u16[(info + OWNER) >>> 1] = DOMID_INVALID;
+  i32[(info + TYPE) >>> 2] = 0;
+  return true;
+}
+
+/** Frees a frame that was stolen and found no new owner. */
+export function freeStolenPage(machine: Machine, frame: number): void {
+  giveFree(machine, frame);
+}
+
+/** The owner drops its allocation; the frame lives on while others hold references. */
+export function releaseAllocation(machine: Machine, frame: number): void {
+  const { i32 } = machine.heap;
+  const word = (machine.pageInfo(frame) + COUNT) >>> 2;
+  if ((Atomics.and(i32, word, ~PGC_allocated) & PGC_allocated) !== 0) putPage(machine, frame);
+}
+
+/** Machine-to-physical of a frame. */
+export const frameGfn = (machine: Machine, frame: number): number =>
+  machine.heap.u32[(machine.pageInfo(frame) + GFN) >>> 2]!;
+
+export function setFrameGfn(machine: Machine, frame: number, gfn: number): void {
+  machine.heap.u32[(machine.pageInfo(frame) + GFN) >>> 2] = gfn;
+}
+
+/** Number of references to a frame, its allocation included. */
+export function referenceCount(machine: Machine, frame: number): number {
+  const info = machine.pageInfo(frame);
+  return info === 0 ? 0 : Atomics.load(machine.heap.i32, (info + COUNT) >>> 2) & PGC_count_mask;
+}
+
+/** Frames of bank 0 that are free. */
+export const freePages = (machine: Machine): number => machine.heap.u32[FREE_PAGES >>> 2]!;
+
+function takeFree(machine: Machine): number {
+  const { u8, u32, i32 } = machine.heap;
+  spinLock(i32, HEAP_LOCK >>> 2);
+  let frame = u32[FREE_HEAD >>> 2]!;
+  const recycled = frame !== INVALID_MFN;
+  if (recycled) {
+    u32[FREE_HEAD >>> 2] = u32[(machine.pageInfo(frame) + NEXT) >>> 2]!;
+    u32[FREE_PAGES >>> 2]! -= 1;
+  } else if (u32[UNUSED_FROM >>> 2]! < machine.heap.pages) {
+    frame = u32[UNUSED_FROM >>> 2]!;
+    u32[UNUSED_FROM >>> 2] = frame + 1;
+    u32[FREE_PAGES >>> 2]! -= 1;
+  }
+  spinUnlock(i32, HEAP_LOCK >>> 2);
+  // A frame never used before is zero already; another's must not be readable by its next owner.
+  if (recycled) {
+    const from = bankOffset(frameAddress(frame));
+    u8.fill(0, from, from + PAGE_SIZE);
+  }
+  return frame;
+}
+
+function giveFree(machine: Machine, frame: number): void {
+  const info = machine.pageInfo(frame);
+  const { u16, u32, i32 } = machine.heap;
+  u16[(info + OWNER) >>> 1] = DOMID_INVALID;
+  i32[(info + TYPE) >>> 2] = 0;
+  // A foreign bank's frames belong to their guest's memory: freed, they are nobody's for good.
+  if (machine.bank(frame) !== machine.heap) return;
+  spinLock(i32, HEAP_LOCK >>> 2);
+  u32[(info + NEXT) >>> 2] = u32[FREE_HEAD >>> 2]!;
+  u32[FREE_HEAD >>> 2] = frame;
+  u32[FREE_PAGES >>> 2]! += 1;
+  spinUnlock(i32, HEAP_LOCK >>> 2);
+}

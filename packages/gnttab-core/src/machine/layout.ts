@@ -1,0 +1,127 @@
+/**
+ * The hypervisor's own structs, all in bank 0 (design sections 1 and 4). Field names follow Xen's private structs
+ * (struct page_info, struct domain, struct grant_table) where there is one.
+ */
+import { array, i32, struct, u16, u32, u64 } from '../abi/struct.ts';
+import { counterNames } from './counters.ts';
+
+/** No frame: the end of a list, an empty p2m slot. */
+export const INVALID_MFN = 0xffff_ffff;
+
+/** What the machine knows of one bank. */
+export const bankEntry = struct('bank_entry', {
+  pages: u32,
+  /** Byte offset in bank 0 of this bank's frame table. */
+  frame_table: u32,
+  /** Bank indices are handed out once; a foreign bank's frames are never allocated from. */
+  flags: u32,
+  pad: u32,
+});
+export const MAX_BANKS = 128;
+
+/** The first page of bank 0. */
+export const machineHeader = struct('machine_header', {
+  magic: u32,
+  layout_version: u32,
+  nr_banks: u32,
+  /** Guards the free list below. */
+  heap_lock: i32,
+  /** First of the frames that were freed, linked through page_info.next. */
+  free_head: u32,
+  /** Frames from here to the end of bank 0 were never handed out. */
+  unused_from: u32,
+  free_pages: u32,
+  /** Byte offset of the table of domain structs, one u32 for each domain id. */
+  domain_table: u32,
+  /** Byte offset and number of records of the trace ring; 0 records is none. */
+  trace: u32,
+  trace_records: u32,
+  next_domid: u32,
+  pad: u32,
+  banks: array(bankEntry, MAX_BANKS),
+});
+export const MACHINE_MAGIC = 0x4773_6e52; // "RnsG"
+export const LAYOUT_VERSION = 1;
+
+/** struct page_info: owner and reference counts of one frame. */
+export const pageInfo = struct(
+  'page_info',
+  {
+    /** PGC_*: allocated, xen heap, and the number of references. */
+    count_info: i32,
+    /** PGT_*: the type, and the number of references of that type. */
+    type_info: i32,
+    owner: u16,
+    flags: u16,
+    /** Machine-to-physical: the owner's frame number, INVALID_M2P_ENTRY if none. */
+    gfn: u32,
+    /** Links of the owner's page list, or of the free list. */
+    next: u32,
+    prev: u32,
+  },
+  { size: 24 },
+);
+
+/** struct grant_table: one for each domain, inside its struct domain. */
+export const grantTable = struct('grant_table', {
+  /** The rwlock over everything below; see seeds/grant-tables.txt, "Locking". */
+  lock: i32,
+  version: u32,
+  nr_grant_frames: u32,
+  max_grant_frames: u32,
+  /** Frame (of the Xen heap) that lists the shared frames, one u32 each. */
+  shared_list: u32,
+  /** Frame that lists the frames of active entries. */
+  active_list: u32,
+  nr_active_frames: u32,
+  maptrack_lock: i32,
+  /** Free handles form a queue; the last one is never given out. */
+  maptrack_head: u32,
+  maptrack_tail: u32,
+  nr_maptrack_frames: u32,
+  max_maptrack_frames: u32,
+  maptrack_list: u32,
+});
+
+/** The event channel part of struct domain. */
+export const eventChannels = struct('event_channels', {
+  /** Guards allocation and binding; each port has a lock of its own for delivery. */
+  lock: i32,
+  /** Ports below this have been allocated once ("valid"), 64 at a time. */
+  valid_evtchns: u32,
+  max_evtchn_port: u32,
+  /** Frame that lists the frames of port structs. */
+  bucket_list: u32,
+});
+
+/** struct domain. Fills at most the one frame it lives in. */
+export const domainStruct = struct('domain', {
+  domid: u16,
+  flags: u16,
+  /** DOMDYING_*. */
+  is_dying: u32,
+  page_alloc_lock: i32,
+  tot_pages: u32,
+  max_pages: u32,
+  page_list: u32,
+  /** Root of the p2m: a frame of 1024 frame numbers. */
+  p2m_root: u32,
+  /** PV: root of the page table, a frame that lists the L1 tables. */
+  pt_root: u32,
+  /** PV: the page table covers virtual addresses from here on. */
+  va_base: u32,
+  shared_info: u32,
+  nr_vcpus: u32,
+  pad: u32,
+  grant_table: grantTable,
+  evtchn: eventChannels,
+  counters: array(u64, counterNames.length),
+});
+
+/** domainStruct.flags. */
+export const DOMAIN_translated = 1;
+export const DOMAIN_privileged = 2;
+
+/** domainStruct.is_dying. */
+export const DOMDYING_alive = 0;
+export const DOMDYING_dying = 1;

@@ -1,0 +1,230 @@
+/**
+ * The machine: banks of memory, a clock, a scheduler, random numbers and a trace. All that the hypervisor knows lies
+ * in bank 0; this object is a handle on it, and several may be attached to the same memory (design section 1).
+ */
+import { Bank, type BankMemory, nativeMemory } from './bank.ts';
+import { type Clock, VirtualClock } from './clock.ts';
+import type { Domain } from './domain.ts';
+import { invariant } from './errors.ts';
+import { realClock } from './host.ts';
+import {
+  bankEntry,
+  INVALID_MFN,
+  LAYOUT_VERSION,
+  MACHINE_MAGIC,
+  machineHeader,
+  MAX_BANKS,
+  pageInfo,
+} from './layout.ts';
+import { bankOffset, BANK_SHIFT, type MachineAddress, PAGE_SIZE } from './page.ts';
+import { type Random, seededRandom } from './random.ts';
+import { RealScheduler, type Scheduler, SeededScheduler } from './scheduler.ts';
+import { Trace, traceHeader, traceRecord } from './trace.ts';
+
+/** Where the library's rare remarks go; a pino logger fits. */
+export interface Log {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+const quiet: Log = { debug() {}, info() {}, warn() {}, error() {} };
+
+export interface MachineOptions {
+  /** With a seed the run is repeatable: seeded scheduler, virtual clock. Without: microtasks, real time. */
+  seed?: number | undefined;
+  /** Frames of bank 0, which holds the hypervisor and the domains; at most 65,536 (256 MiB). Default 16,384. */
+  memoryPages?: number;
+  /** false: memory that only this thread sees, as where SharedArrayBuffer is missing. */
+  shared?: boolean;
+  /** Room of the trace ring, in records (a power of two). Default 4096; 0 is no trace. */
+  traceRecords?: number;
+  log?: Log;
+}
+
+/** What another thread (or another handle) needs to attach to a machine. */
+export interface MachineShare {
+  readonly banks: readonly { readonly memory: BankMemory; readonly foreign: boolean }[];
+  readonly seed: number | undefined;
+}
+
+const DOMIDS = 0x7ff0;
+const { banks: BANKS, nr_banks: NR_BANKS } = machineHeader.offset;
+const { pages: BANK_PAGE_COUNT, frame_table: FRAME_TABLE, flags: BANK_FLAGS } = bankEntry.offset;
+const BANK_foreign = 1;
+
+export class Machine {
+  readonly banks: Bank[];
+  /** Bank 0, where the hypervisor's structs are. It is native: its views may be kept. */
+  readonly heap: Bank;
+  readonly clock: Clock;
+  readonly scheduler: Scheduler;
+  readonly random: Random;
+  readonly trace: Trace;
+  readonly log: Log;
+  readonly seed: number | undefined;
+  /** Handles of the domains, by id; see `domainById`. */
+  readonly domains = new Map<number, Domain>();
+  /** Who runs a domain's upcall on this thread, by domain id. */
+  readonly upcalls = new Map<number, () => void>();
+  /** Told when a dying domain's pages may all be gone; set by whoever creates domains. */
+  onDomainEmpty: ((domain: Domain) => void) | undefined;
+  readonly #domainTable: number;
+
+  constructor(share: MachineShare, log: Log = quiet) {
+    this.banks = share.banks.map(({ memory, foreign }, index) => new Bank(index, memory, foreign));
+    this.heap = this.banks[0]!;
+    const header = machineHeader.cursor().at(this.heap.view, 0);
+    invariant(header.magic === MACHINE_MAGIC, 'this memory holds no machine');
+    invariant(header.layout_version === LAYOUT_VERSION, 'this machine has another layout');
+    this.#domainTable = header.domain_table;
+    this.seed = share.seed;
+    this.log = log;
+    if (share.seed === undefined) {
+      this.clock = realClock();
+      this.scheduler = new RealScheduler(this.clock);
+      this.random = seededRandom(1);
+    } else {
+      const clock = new VirtualClock();
+      this.clock = clock;
+      this.random = seededRandom(share.seed);
+      this.scheduler = new SeededScheduler(clock, this.random.fork('scheduler'));
+    }
+    this.trace = new Trace(this.heap, header.trace, header.trace_records, this.clock);
+  }
+
+  /** What to hand to another handle on the same memory: `new Machine(machine.share())`. */
+  share(): MachineShare {
+    return {
+      banks: this.banks.map(({ memory, foreign }) => ({ memory, foreign })),
+      seed: this.seed,
+    };
+  }
+
+  /** The bank that holds a frame. The frame must be valid (see `mfnValid`). */
+  bank(frame: number): Bank {
+    const bank = this.banks[frame >>> BANK_SHIFT]!;
+    return bank.foreign ? bank.refresh() : bank;
+  }
+
+  /** The bank that holds a machine address. */
+  bankOf(address: MachineAddress): Bank {
+    const bank = this.banks[(address / 2 ** 28) | 0]!;
+    return bank.foreign ? bank.refresh() : bank;
+  }
+
+  /** Moves bytes anywhere in machine memory; ranges may overlap. Neither may leave its bank. */
+  copyBytes(to: MachineAddress, from: MachineAddress, lengthBytes: number): void {
+    const target = this.bankOf(to);
+    const source = this.bankOf(from);
+    const toOffset = bankOffset(to);
+    const fromOffset = bankOffset(from);
+    if (target === source) target.copy(toOffset, fromOffset, lengthBytes);
+    else target.u8.set(source.u8.subarray(fromOffset, fromOffset + lengthBytes), toOffset);
+    target.memory.written?.(toOffset, lengthBytes);
+  }
+
+  /** Adds a bank over somebody else's memory and returns its index; its frames start at `index << 16`. */
+  addForeignBank(memory: BankMemory): number {
+    const header = machineHeader.cursor().at(this.heap.view, 0);
+    const index = header.nr_banks;
+    if (index === MAX_BANKS) throw new RangeError(`a machine has at most ${MAX_BANKS} banks`);
+    const bank = new Bank(index, memory, true);
+    const tablePages = Math.ceil((bank.pages * pageInfo.size) / PAGE_SIZE);
+    const table = takeUnused(this.heap, tablePages);
+    this.banks.push(bank);
+    describeBank(this.heap, index, bank.pages, table * PAGE_SIZE, BANK_foreign);
+    return index;
+  }
+
+  /**
+   * Byte offset in bank 0 of a frame's struct page_info, or 0 if there is no such frame (mfn_valid fails).
+   */
+  pageInfo(frame: number): number {
+    const index = frame >>> BANK_SHIFT;
+    const { u32 } = this.heap;
+    if (index >= u32[NR_BANKS >>> 2]!) return 0;
+    const entry = BANKS + index * bankEntry.size;
+    const page = frame & 0xffff;
+    if (page >= u32[(entry + BANK_PAGE_COUNT) >>> 2]!) return 0;
+    return u32[(entry + FRAME_TABLE) >>> 2]! + page * pageInfo.size;
+  }
+
+  /** The word that holds the byte offset of a domain's struct, 0 if there is none. */
+  domainSlot(domid: number): number {
+    return (this.#domainTable >>> 2) + domid;
+  }
+
+  /** rcu_lock_domain_by_id(): the domain with this id, dying ones included. */
+  domainById(domid: number): Domain | undefined {
+    const domain = this.domains.get(domid);
+    if (domain !== undefined && this.heap.u32[this.domainSlot(domid)] === domain.base)
+      return domain;
+    return undefined;
+  }
+
+  /** vcpu_kick(): a domain's upcall became pending; its handler runs soon, if it has one on this thread. */
+  kick(domid: number): void {
+    const upcall = this.upcalls.get(domid);
+    if (upcall !== undefined) this.scheduler.post(upcall);
+  }
+
+  /** A reference to a dying domain's page was dropped: it may be its last. */
+  reapWhenEmpty(domain: Domain): void {
+    if (domain.totPages === 0) this.onDomainEmpty?.(domain);
+  }
+}
+
+function describeBank(heap: Bank, index: number, pages: number, frameTable: number, flags: number) {
+  const { u32 } = heap;
+  const entry = BANKS + index * bankEntry.size;
+  u32[(entry + BANK_PAGE_COUNT) >>> 2] = pages;
+  u32[(entry + FRAME_TABLE) >>> 2] = frameTable;
+  u32[(entry + BANK_FLAGS) >>> 2] = flags;
+  Atomics.store(u32, NR_BANKS >>> 2, index + 1);
+}
+
+/** Takes `pages` neighbouring frames that were never used; throws RangeError when there are none. */
+function takeUnused(heap: Bank, pages: number): number {
+  const { unused_from, free_pages } = machineHeader.offset;
+  const { u32 } = heap;
+  const first = u32[unused_from >>> 2]!;
+  if (first + pages > heap.pages) {
+    throw new RangeError(`machine memory is full: ${pages} neighbouring frames are not to be had`);
+  }
+  u32[unused_from >>> 2] = first + pages;
+  u32[free_pages >>> 2]! -= pages;
+  return first;
+}
+
+/** Creates a machine: memory, frame table, and the devices of time and chance. */
+export function createMachine(options: MachineOptions = {}): Machine {
+  const { seed, memoryPages = 16_384, shared, traceRecords = 4096, log } = options;
+  if (traceRecords !== 0 && (traceRecords & (traceRecords - 1)) !== 0) {
+    throw new RangeError(`traceRecords ${traceRecords} is not a power of two`);
+  }
+  const memory = nativeMemory(memoryPages, shared);
+  const heap = new Bank(0, memory, false);
+  const pages = (bytes: number) => Math.ceil(bytes / PAGE_SIZE);
+
+  const header = machineHeader.cursor().at(heap.view, 0);
+  header.magic = MACHINE_MAGIC;
+  header.layout_version = LAYOUT_VERSION;
+  header.free_head = INVALID_MFN;
+  header.unused_from = pages(machineHeader.size);
+  header.free_pages = heap.pages - header.unused_from;
+  header.domain_table = takeUnused(heap, pages(DOMIDS * 4)) * PAGE_SIZE;
+  describeBank(
+    heap,
+    0,
+    heap.pages,
+    takeUnused(heap, pages(heap.pages * pageInfo.size)) * PAGE_SIZE,
+    0,
+  );
+  if (traceRecords > 0) {
+    const bytes = traceHeader.size + traceRecords * traceRecord.size;
+    header.trace = takeUnused(heap, pages(bytes)) * PAGE_SIZE;
+    header.trace_records = traceRecords;
+  }
+  return new Machine({ banks: [{ memory, foreign: false }], seed }, log);
+}

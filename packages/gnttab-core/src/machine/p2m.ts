@@ -1,0 +1,64 @@
+/**
+ * Physical-to-machine: which frame is behind a guest frame number, and of what type (p2m_type_t). For a translated
+ * domain this is its address space; for a PV domain it is the phys_to_machine_mapping that the guest keeps.
+ */
+import { DOMAIN, type Domain } from './domain.ts';
+import { setFrameGfn } from './frame-table.ts';
+import { INVALID_MFN } from './layout.ts';
+import { ensureLeaf, ROOT_ENTRIES, rootWord } from './radix.ts';
+
+export const p2m_invalid = 0;
+export const p2m_ram_rw = 1;
+export const p2m_grant_map_rw = 2;
+export const p2m_grant_map_ro = 3;
+export type P2mType =
+  | typeof p2m_invalid
+  | typeof p2m_ram_rw
+  | typeof p2m_grant_map_rw
+  | typeof p2m_grant_map_ro;
+
+/** Leaf entry: the type in the top four bits, the frame number below. */
+const TYPE_SHIFT = 28;
+const FRAME_MASK = 0x0fff_ffff;
+const LEAF_SHIFT = 10;
+/** Guest frame numbers lie below this (4 GiB of guest-physical space). */
+export const MAX_GFN = ROOT_ENTRIES << LEAF_SHIFT;
+
+/** The raw entry of `gfn`: 0 is invalid. See `entryFrame` and `entryType`. */
+export function p2mEntry(domain: Domain, gfn: number): number {
+  if (gfn >= MAX_GFN) return 0;
+  const { u32 } = domain.machine.heap;
+  const root = u32[(domain.base + DOMAIN.p2m_root) >>> 2]!;
+  const leaf = u32[rootWord(root, gfn >>> LEAF_SHIFT)]!;
+  return leaf === 0 ? 0 : u32[(leaf << 10) + (gfn & 1023)]!;
+}
+
+export const entryFrame = (entry: number): number => entry & FRAME_MASK;
+export const entryType = (entry: number): P2mType => (entry >>> TYPE_SHIFT) as P2mType;
+
+/** The frame behind `gfn`, INVALID_MFN if none. */
+export function gfnToMfn(domain: Domain, gfn: number): number {
+  const entry = p2mEntry(domain, gfn);
+  return entry === 0 ? INVALID_MFN : entryFrame(entry);
+}
+
+/** Puts a frame behind `gfn` (and, for RAM, the m2p entry); false when memory for the table is exhausted. */
+export function setP2m(domain: Domain, gfn: number, frame: number, type: P2mType): boolean {
+  if (gfn >= MAX_GFN) return false;
+  const { machine } = domain;
+  const { u32 } = machine.heap;
+  const root = u32[(domain.base + DOMAIN.p2m_root) >>> 2]!;
+  const leaf = ensureLeaf(machine, root, gfn >>> LEAF_SHIFT);
+  if (leaf === INVALID_MFN) return false;
+  u32[(leaf << 10) + (gfn & 1023)] = (type << TYPE_SHIFT) | frame;
+  if (type === p2m_ram_rw) setFrameGfn(machine, frame, gfn);
+  return true;
+}
+
+/** INVALID_P2M_ENTRY: nothing is behind `gfn` any more. */
+export function clearP2m(domain: Domain, gfn: number): void {
+  const { u32 } = domain.machine.heap;
+  const root = u32[(domain.base + DOMAIN.p2m_root) >>> 2]!;
+  const leaf = gfn < MAX_GFN ? u32[rootWord(root, gfn >>> LEAF_SHIFT)]! : 0;
+  if (leaf !== 0) u32[(leaf << 10) + (gfn & 1023)] = 0;
+}

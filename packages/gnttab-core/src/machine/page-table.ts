@@ -1,0 +1,162 @@
+/**
+ * A PV domain's page table: x86-64 page table entries in L1 frames, found through one root. Each present entry holds a
+ * reference to its frame, and a writable one a reference of type PGT_writable_page, whoever owns the frame. An entry is
+ * *foreign* when it maps a frame that its domain does not own.
+ */
+import { DOMAIN, type Domain } from './domain.ts';
+import {
+  getPage,
+  getPageType,
+  ownerOf,
+  PGT_writable_page,
+  putPage,
+  putPageType,
+} from './frame-table.ts';
+import { INVALID_MFN } from './layout.ts';
+import type { Machine } from './machine.ts';
+import { bankOffset, frameAddress, type MachineAddress, PAGE_SHIFT } from './page.ts';
+import { ensureLeaf, ROOT_ENTRIES, rootWord } from './radix.ts';
+
+/** Low word of an entry, as the processor defines it. */
+export const _PAGE_PRESENT = 0x001;
+export const _PAGE_RW = 0x002;
+export const _PAGE_USER = 0x004;
+export const _PAGE_ACCESSED = 0x020;
+export const _PAGE_DIRTY = 0x040;
+export const _PAGE_GLOBAL = 0x100;
+/** Three bits that the processor leaves to the system; GNTMAP_guest_avail goes there. */
+export const PAGE_AVAIL_SHIFT = 9;
+/** High word: Xen's mark of a kernel mapping (bit 52) and no-execute (bit 63). */
+export const _PAGE_GUEST_KERNEL_HI = 1 << 20;
+export const _PAGE_NX_HI = 0x8000_0000;
+
+const PTE_SIZE = 8;
+const L1_SHIFT = 9;
+const L1_ENTRIES = 1 << L1_SHIFT;
+/** Bits of the high word that belong to the frame number. */
+const FRAME_HI = 0xff;
+/** Virtual addresses a table covers. */
+export const PAGE_TABLE_SPAN = (ROOT_ENTRIES << L1_SHIFT) * 4096;
+
+/** One page table entry. */
+export interface Pte {
+  readonly lo: number;
+  readonly hi: number;
+}
+export const EMPTY_PTE: Pte = { lo: 0, hi: 0 };
+
+export const makePte = (frame: number, flags: number, flagsHi: number): Pte => ({
+  lo: ((frame << PAGE_SHIFT) | flags) >>> 0,
+  hi: ((frame >>> (32 - PAGE_SHIFT)) | flagsHi) >>> 0,
+});
+export const pteFrame = (lo: number, hi: number): number =>
+  (lo >>> PAGE_SHIFT) | ((hi & FRAME_HI) << (32 - PAGE_SHIFT));
+
+/** Number of `va`'s page in the table's span; at least the span's size where `va` is outside. */
+function pageNumber(domain: Domain, va: number): number {
+  const base = domain.machine.heap.u32[(domain.base + DOMAIN.va_base) >>> 2]!;
+  const offset = va - base;
+  return offset >= 0 && offset < PAGE_TABLE_SPAN ? offset >>> PAGE_SHIFT : PAGE_TABLE_SPAN;
+}
+
+/** Machine address of the entry for `va`, or -1 where no L1 table covers it. */
+export function pteAddress(domain: Domain, va: number): MachineAddress {
+  const page = pageNumber(domain, va);
+  if (page === PAGE_TABLE_SPAN) return -1;
+  const { u32 } = domain.machine.heap;
+  const l1 = u32[rootWord(u32[(domain.base + DOMAIN.pt_root) >>> 2]!, page >>> L1_SHIFT)]!;
+  return l1 === 0 ? -1 : frameAddress(l1) + (page & (L1_ENTRIES - 1)) * PTE_SIZE;
+}
+
+/** Provides the L1 table for `va`; false outside the span or when memory is exhausted. */
+export function ensureL1(domain: Domain, va: number): boolean {
+  const page = pageNumber(domain, va);
+  if (page === PAGE_TABLE_SPAN) return false;
+  const { machine } = domain;
+  const root = machine.heap.u32[(domain.base + DOMAIN.pt_root) >>> 2]!;
+  return ensureLeaf(machine, root, page >>> L1_SHIFT) !== INVALID_MFN;
+}
+
+export const pteLo = (machine: Machine, address: MachineAddress): number =>
+  machine.bankOf(address).u32[bankOffset(address) >>> 2]!;
+export const pteHi = (machine: Machine, address: MachineAddress): number =>
+  machine.bankOf(address).u32[(bankOffset(address) >>> 2) + 1]!;
+
+/** The entry that maps `va`, or undefined where none is present. */
+export function lookup(
+  domain: Domain,
+  va: number,
+): { frame: number; writable: boolean; foreign: boolean } | undefined {
+  const address = pteAddress(domain, va);
+  if (address < 0) return undefined;
+  const { machine } = domain;
+  const lo = pteLo(machine, address);
+  if ((lo & _PAGE_PRESENT) === 0) return undefined;
+  const frame = pteFrame(lo, pteHi(machine, address));
+  return {
+    frame,
+    writable: (lo & _PAGE_RW) !== 0,
+    foreign: ownerOf(machine, frame) !== domain.id,
+  };
+}
+
+/**
+ * Writes an entry whose references the caller has taken, and drops those of the entry that stood there: overwriting a
+ * mapping of a foreign frame releases the frame, not the grant's pin.
+ */
+export function replacePte(
+  machine: Machine,
+  address: MachineAddress,
+  lo: number,
+  hi: number,
+): void {
+  const { u32 } = machine.bankOf(address);
+  const word = bankOffset(address) >>> 2;
+  const oldLo = u32[word]!;
+  const oldHi = u32[word + 1]!;
+  u32[word + 1] = hi;
+  u32[word] = lo;
+  if ((oldLo & _PAGE_PRESENT) !== 0) {
+    const frame = pteFrame(oldLo, oldHi);
+    if ((oldLo & _PAGE_RW) !== 0) putPageType(machine, frame);
+    putPage(machine, frame);
+  }
+}
+
+/** get_page_from_l1e(): maps a frame that the domain owns at the entry; false if it may not. */
+export function mapOwnFrame(
+  domain: Domain,
+  address: MachineAddress,
+  frame: number,
+  writable: boolean,
+): boolean {
+  const { machine } = domain;
+  if (!getPage(machine, frame, domain.id)) return false;
+  if (writable && !getPageType(machine, frame, PGT_writable_page)) {
+    putPage(machine, frame);
+    return false;
+  }
+  const flags =
+    _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | _PAGE_DIRTY | (writable ? _PAGE_RW : 0);
+  replacePte(
+    machine,
+    address,
+    ((frame << PAGE_SHIFT) | flags) >>> 0,
+    ((frame >>> (32 - PAGE_SHIFT)) | _PAGE_GUEST_KERNEL_HI) >>> 0,
+  );
+  return true;
+}
+
+/** Drops every mapping of the table. */
+export function clearPageTable(domain: Domain): void {
+  const { machine } = domain;
+  const { u32 } = machine.heap;
+  const root = u32[(domain.base + DOMAIN.pt_root) >>> 2]!;
+  for (let leaf = 0; leaf < ROOT_ENTRIES; leaf++) {
+    const l1 = u32[rootWord(root, leaf)]!;
+    if (l1 === 0) continue;
+    for (let entry = 0; entry < L1_ENTRIES; entry++) {
+      replacePte(machine, frameAddress(l1) + entry * PTE_SIZE, 0, 0);
+    }
+  }
+}
