@@ -49,6 +49,7 @@ export const refusals = {
   'extra info': { severity: 'drop', sentence: 'carries extra info that was not negotiated' },
   'error status': { severity: 'drop', sentence: 'the peer reported an error for one of its slots' },
   'bad fragment': { severity: 'drop', sentence: 'a received slot leaves its page' },
+  'split header': { severity: 'drop', sentence: 'its Ethernet header is not in the first slot' },
   'chain broken off': { severity: 'drop', sentence: 'more data was promised and did not come' },
   'absurdly many slots': { severity: 'fatal', sentence: 'has more than 21 slots' },
   'chain past the producer': { severity: 'fatal', sentence: 'goes on where no request was made' },

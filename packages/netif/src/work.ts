@@ -1,0 +1,38 @@
+/** Helpers around the machine's scheduler. */
+import type { Scheduler } from '@ringside/gnttab-core';
+
+/** A task that runs soon after it was asked for, once however often it was asked for. */
+export function coalesced(scheduler: Scheduler, task: () => void): () => void {
+  let asked = false;
+  const run = (): void => {
+    asked = false;
+    task();
+  };
+  return () => {
+    if (asked) return;
+    asked = true;
+    scheduler.post(run);
+  };
+}
+
+const lookEveryNs = 20e6;
+
+/**
+ * Waits for `promise`, but no longer than `limitNs`; true if it settled. Sleeps in short steps, so that no long timer
+ * outlives the wait.
+ */
+export async function within(
+  scheduler: Scheduler,
+  limitNs: number,
+  promise: Promise<unknown>,
+): Promise<boolean> {
+  let settled = false;
+  const done = promise.then(
+    () => void (settled = true),
+    () => void (settled = true),
+  );
+  for (let leftNs = limitNs; !settled && leftNs > 0; leftNs -= lookEveryNs) {
+    await Promise.race([done, scheduler.sleep(Math.min(lookEveryNs, leftNs))]);
+  }
+  return settled;
+}
