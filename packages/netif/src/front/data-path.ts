@@ -23,6 +23,8 @@ export interface FrontDataPathParts {
   readonly scatterGather: boolean;
   /** Gets what was received, batch by batch; the arrays are the listener's to keep. */
   readonly onFrames: (frames: readonly Uint8Array[]) => void;
+  /** Something may have been counted. */
+  readonly onWork: () => void;
   /** The other end broke the protocol; nothing moves any more. */
   readonly onBroken: (reason: string) => void;
 }
@@ -39,7 +41,10 @@ export class FrontDataPath {
   #wantedSlots = 0;
   #wake: (() => void)[] = [];
   #wakeIdle: (() => void)[] = [];
-  #broken: string | undefined;
+  /** Why nothing moves any more. */
+  #stopped: string | undefined;
+  /** The other end broke the protocol: its rings are not looked at again. */
+  #broken = false;
 
   constructor(parts: FrontDataPathParts) {
     this.#parts = parts;
@@ -48,16 +53,11 @@ export class FrontDataPath {
     this.#schedule();
   }
 
-  /** Why nothing moves any more, if so. */
-  get broken(): string | undefined {
-    return this.#broken;
-  }
-
   /** Takes a copy of the frame. It leaves with the next `flush`, which comes by itself soon. */
   send(frame: Uint8Array): SendOutcome {
     const { sender, link, scatterGather } = this.#parts;
     const slots = slotsFor(frame.length);
-    const refusal = this.#broken
+    const refusal = this.#stopped
       ? 'disconnected'
       : refusalToSend(frame.length, slots, scatterGather);
     if (refusal) return this.#refuse(frame, refusal);
@@ -76,24 +76,31 @@ export class FrontDataPath {
 
   /** Resolves when it is worth calling `send` again after `full`, and when the connection is over. */
   room(): Promise<void> {
-    if (this.#wantedSlots === 0 || this.#broken) return Promise.resolve();
+    if (this.#wantedSlots === 0 || this.#stopped) return Promise.resolve();
     return new Promise((resolve) => this.#wake.push(resolve));
   }
 
   /** Resolves when the other end is done with everything sent, and when the connection is over. */
   idle(): Promise<void> {
-    if (this.#parts.sender.inFlight === 0 || this.#broken) return Promise.resolve();
+    if (this.#parts.sender.inFlight === 0 || this.#stopped) return Promise.resolve();
     return new Promise((resolve) => this.#wakeIdle.push(resolve));
   }
 
   /** Hands what was sent to the other end now. */
   flush(): void {
-    if (!this.#broken) this.#end(this.#parts.sender.flush());
+    if (!this.#stopped) this.#end(this.#parts.sender.flush());
   }
 
-  /** Stops for good. */
+  /** Hands on what came before the end. Only after `stop`, when the other end has let go of the rings. */
+  drain(): void {
+    if (this.#broken) return;
+    this.#parts.receiver.receive(this.#collect);
+    this.#emit();
+  }
+
+  /** Moves nothing any more, for good. */
   stop(reason: string): void {
-    this.#broken ??= reason;
+    this.#stopped ??= reason;
     this.#wake = wakeAll(this.#wake);
     this.#wakeIdle = wakeAll(this.#wakeIdle);
   }
@@ -114,11 +121,11 @@ export class FrontDataPath {
   }
 
   #work(): void {
-    if (this.#broken) return;
-    const { sender, receiver } = this.#parts;
+    if (this.#stopped) return;
+    const { sender, receiver, onWork } = this.#parts;
     this.#end(sender.flush() ?? sender.reap() ?? receiver.receive(this.#collect));
     this.#emit();
-    if (this.#broken) return;
+    if (this.#stopped) return;
     receiver.replenish();
     if (receiver.finalCheck()) this.#schedule();
     if (this.#wantedSlots > 0 && sender.awaitRoom(this.#wantedSlots)) {
@@ -126,6 +133,7 @@ export class FrontDataPath {
       this.#wake = wakeAll(this.#wake);
     }
     if (sender.inFlight === 0) this.#wakeIdle = wakeAll(this.#wakeIdle);
+    onWork();
   }
 
   readonly #collect = (packet: LocalPacket): void => {
@@ -152,7 +160,8 @@ export class FrontDataPath {
   }
 
   #end(broken: string | undefined): void {
-    if (!broken || this.#broken) return;
+    if (!broken || this.#stopped) return;
+    this.#broken = true;
     this.stop(broken);
     this.#parts.onBroken(broken);
   }
