@@ -8,7 +8,6 @@ const BITS = 5;
 const WAYS = 1 << BITS;
 
 type Slot = Branch | string | undefined;
-/** Sparse: missing entries are removed names. */
 type Branch = readonly Slot[];
 
 export class Children {
@@ -89,9 +88,7 @@ function replaced(
   let below: Slot = name;
   for (let bits = 0; path.length > 0; bits += BITS) {
     const copy = path.pop()!;
-    const way = wayOf(position, bits);
-    if (below === undefined) delete copy[way];
-    else copy[way] = below;
+    copy[wayOf(position, bits)] = below;
     below = copy.some((slot) => slot !== undefined) ? copy : undefined;
   }
   return (below as Branch | undefined) ?? [];

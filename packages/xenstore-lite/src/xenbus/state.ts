@@ -37,7 +37,7 @@ export function parseXenbusState(text: string | undefined): XenbusState {
 
 /**
  * What a frontend does:
- * - `wait`: nothing yet.
+ * - `wait`: nothing yet. (Closed seen by an Initialising frontend is of an earlier life: the backend will offer again.)
  * - `publish`: the backend's offer is there: read it, share the rings, write ring references and event channels, then go
  *   to Initialised (vbd, which waits for the backend's description) or straight to Connected (vif).
  * - `connect`: the backend is connected: read what it describes; an Initialised frontend goes to Connected.
@@ -57,10 +57,8 @@ export type BackendAction = 'wait' | 'offer' | 'connect' | 'close' | 'disconnect
 
 type ByState<T> = Record<XenbusState, T>;
 
-/** A table row: one action per state of the other end, in the order of the states. */
-const row = <Action>(
-  ...actions: readonly [Action, Action, Action, Action, Action, Action, Action, Action, Action]
-): ByState<Action> => ({ ...actions });
+/** One action per state of the other end, in the order of the states. */
+type Row<A> = readonly [A, A, A, A, A, A, A, A, A];
 
 const { wait, publish, connect, close, offer, disconnect } = {
   wait: 'wait',
@@ -75,30 +73,30 @@ const { wait, publish, connect, close, offer, disconnect } = {
 // oxfmt-ignore
 /** [own state][backend's state]. Columns: Unknown, Initialising, InitWait, Initialised, Connected, Closing, Closed, Reconfiguring, Reconfigured. */
 export const frontendActions = {
-  [XenbusStateUnknown]:       row<FrontendAction>(wait, wait, wait,    wait, wait,    wait,  wait,  wait, wait),
-  [XenbusStateInitialising]:  row<FrontendAction>(wait, wait, publish, wait, publish, close, close, wait, wait),
-  [XenbusStateInitWait]:      row<FrontendAction>(wait, wait, wait,    wait, connect, close, close, wait, wait),
-  [XenbusStateInitialised]:   row<FrontendAction>(wait, wait, wait,    wait, connect, close, close, wait, wait),
-  [XenbusStateConnected]:     row<FrontendAction>(wait, wait, wait,    wait, connect, close, close, wait, wait),
-  [XenbusStateClosing]:       row<FrontendAction>(wait, wait, wait,    wait, wait,    close, close, wait, wait),
-  [XenbusStateClosed]:        row<FrontendAction>(wait, wait, wait,    wait, wait,    wait,  wait,  wait, wait),
-  [XenbusStateReconfiguring]: row<FrontendAction>(wait, wait, wait,    wait, connect, close, close, wait, connect),
-  [XenbusStateReconfigured]:  row<FrontendAction>(wait, wait, wait,    wait, connect, close, close, wait, wait),
-} satisfies ByState<ByState<FrontendAction>>;
+  [XenbusStateUnknown]:       [wait, wait, wait,    wait, wait,    wait,  wait,  wait, wait],
+  [XenbusStateInitialising]:  [wait, wait, publish, wait, publish, close, wait,  wait, wait],
+  [XenbusStateInitWait]:      [wait, wait, wait,    wait, connect, close, close, wait, wait],
+  [XenbusStateInitialised]:   [wait, wait, wait,    wait, connect, close, close, wait, wait],
+  [XenbusStateConnected]:     [wait, wait, wait,    wait, connect, close, close, wait, wait],
+  [XenbusStateClosing]:       [wait, wait, wait,    wait, wait,    close, close, wait, wait],
+  [XenbusStateClosed]:        [wait, wait, wait,    wait, wait,    wait,  wait,  wait, wait],
+  [XenbusStateReconfiguring]: [wait, wait, wait,    wait, connect, close, close, wait, connect],
+  [XenbusStateReconfigured]:  [wait, wait, wait,    wait, connect, close, close, wait, wait],
+} satisfies ByState<Row<FrontendAction>>;
 
 // oxfmt-ignore
 /** [own state][frontend's state]. Columns: Unknown, Initialising, InitWait, Initialised, Connected, Closing, Closed, Reconfiguring, Reconfigured. */
 export const backendActions = {
-  [XenbusStateUnknown]:       row<BackendAction>(wait,       wait,  wait, wait,    wait,    wait,  wait,       wait, wait),
-  [XenbusStateInitialising]:  row<BackendAction>(wait,       offer, wait, offer,   offer,   close, disconnect, wait, wait),
-  [XenbusStateInitWait]:      row<BackendAction>(wait,       wait,  wait, connect, connect, close, disconnect, wait, wait),
-  [XenbusStateInitialised]:   row<BackendAction>(disconnect, wait,  wait, connect, connect, close, disconnect, wait, wait),
-  [XenbusStateConnected]:     row<BackendAction>(disconnect, wait,  wait, wait,    wait,    close, disconnect, wait, wait),
-  [XenbusStateClosing]:       row<BackendAction>(disconnect, wait,  wait, wait,    wait,    wait,  disconnect, wait, wait),
-  [XenbusStateClosed]:        row<BackendAction>(wait,       offer, wait, wait,    wait,    wait,  wait,       wait, wait),
-  [XenbusStateReconfiguring]: row<BackendAction>(disconnect, wait,  wait, wait,    wait,    close, disconnect, wait, wait),
-  [XenbusStateReconfigured]:  row<BackendAction>(disconnect, wait,  wait, wait,    connect, close, disconnect, wait, wait),
-} satisfies ByState<ByState<BackendAction>>;
+  [XenbusStateUnknown]:       [wait,       wait,  wait, wait,    wait,    wait,  wait,       wait, wait],
+  [XenbusStateInitialising]:  [wait,       offer, wait, offer,   offer,   close, disconnect, wait, wait],
+  [XenbusStateInitWait]:      [wait,       wait,  wait, connect, connect, close, disconnect, wait, wait],
+  [XenbusStateInitialised]:   [disconnect, wait,  wait, connect, connect, close, disconnect, wait, wait],
+  [XenbusStateConnected]:     [disconnect, wait,  wait, wait,    wait,    close, disconnect, wait, wait],
+  [XenbusStateClosing]:       [disconnect, wait,  wait, wait,    wait,    wait,  disconnect, wait, wait],
+  [XenbusStateClosed]:        [wait,       offer, wait, wait,    wait,    wait,  wait,       wait, wait],
+  [XenbusStateReconfiguring]: [disconnect, wait,  wait, wait,    wait,    close, disconnect, wait, wait],
+  [XenbusStateReconfigured]:  [disconnect, wait,  wait, wait,    connect, close, disconnect, wait, wait],
+} satisfies ByState<Row<BackendAction>>;
 
 /** The states that a frontend may go to. */
 export const frontendTransitions = {
