@@ -1,2 +1,2 @@
-/** The toolstack and the command line. */
-export {};
+/** The toolstack, the workloads and the demo's scenario. All of it runs in a browser; the command line is not here. */
+export * from './toolstack/index.ts';
