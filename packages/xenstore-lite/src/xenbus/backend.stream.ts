@@ -1,7 +1,10 @@
 /** A driver domain's end of a device: /local/domain/DRIVER/backend/TYPE/GUEST/ID. */
+import { combineLatest, distinctUntilChanged, map } from 'rxjs';
+import type { Observable } from 'rxjs';
 import type { XenStoreClient } from '../client/client.stream.ts';
 import { readOtherEnd, XenbusDevice } from './device.stream.ts';
-import { backendTransitions } from './state.ts';
+import { backendActions, backendTransitions } from './state.ts';
+import type { BackendAction } from './state.ts';
 
 const onlineKey = {
   online: {
@@ -14,6 +17,14 @@ const onlineKey = {
 
 export class XenbusBackend extends XenbusDevice {
   protected override readonly transitions = backendTransitions;
+  /** What to do next, by `backendActions`: now, and whenever a change of either end makes it something else. */
+  readonly actions$: Observable<BackendAction> = combineLatest([
+    this.state$,
+    this.otherEndState$,
+  ]).pipe(
+    map(([own, frontend]) => backendActions[own][frontend]),
+    distinctUntilChanged(),
+  );
 
   /** Opens `backend/TYPE/GUEST/ID` in the client's home. Throws XenbusKeyError if `frontend` or `frontend-id` is missing. */
   static async open(client: XenStoreClient, path: string): Promise<XenbusBackend> {

@@ -1,20 +1,10 @@
 /** One end of a device: what frontend and backend have in common. They meet in the store and nowhere else. */
 import { DOMID_FIRST_RESERVED } from '@ringside/gnttab-core/abi';
-import {
-  catchError,
-  concatMap,
-  distinctUntilChanged,
-  filter,
-  firstValueFrom,
-  map,
-  of,
-  shareReplay,
-  throwError,
-} from 'rxjs';
+import { concatMap, distinctUntilChanged, filter, firstValueFrom, shareReplay } from 'rxjs';
 import type { Observable } from 'rxjs';
 import type { XenStoreClient } from '../client/client.stream.ts';
 import { isXenStoreError } from '../client/errors.ts';
-import { XenbusStateClosing } from './abi.ts';
+import { XenbusStateClosing, XenbusStateUnknown } from './abi.ts';
 import type { XenbusState } from './abi.ts';
 import { XenbusStateError } from './errors.ts';
 import { keyTable, readKeys, writeKeys } from './keys.ts';
@@ -141,12 +131,17 @@ export abstract class XenbusDevice {
 /** The value of a `state` node, now and at each change. */
 const watchState = (client: XenStoreClient, devicePath: string): Observable<XenbusState> =>
   client.watch$(`${devicePath}/state`).pipe(
-    concatMap(() => client.readIfExists(`${devicePath}/state`)),
-    map(parseXenbusState),
-    catchError((error: unknown) =>
-      // A directory that was removed may not be looked into any more.
-      isXenStoreError(error, 'EACCES') ? of(parseXenbusState(undefined)) : throwError(() => error),
-    ),
+    concatMap(() => readState(client, devicePath)),
     distinctUntilChanged(),
     shareReplay({ bufferSize: 1, refCount: true }),
   );
+
+async function readState(client: XenStoreClient, devicePath: string): Promise<XenbusState> {
+  try {
+    return parseXenbusState(await client.readIfExists(`${devicePath}/state`));
+  } catch (error) {
+    // With a directory that was removed went the right to see that it is not there.
+    if (isXenStoreError(error, 'EACCES')) return XenbusStateUnknown;
+    throw error;
+  }
+}

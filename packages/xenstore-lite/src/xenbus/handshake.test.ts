@@ -1,4 +1,4 @@
-import { concatMap, filter, firstValueFrom, map, take, tap, toArray } from 'rxjs';
+import { concatMap, filter, firstValueFrom, map, Subscription, take, tap, toArray } from 'rxjs';
 import { describe, expect, test } from 'vitest';
 import { XenStoreClient } from '../client/client.stream.ts';
 import { homeOf } from '../store/path.ts';
@@ -144,6 +144,86 @@ describe('the handshake', () => {
     ];
     expect(await seen).toEqual(states);
     expect(await own).toEqual(states);
+  });
+
+  test('the tables alone lead both ends there, and back when the toolstack unplugs the device', async () => {
+    const { dom0, driver, guest } = await twoDomains();
+    await attach(dom0);
+    const frontend = await XenbusFrontend.open(guest, 'device/vbd/51712');
+    const backend = await XenbusBackend.open(driver, `backend/vbd/${GUEST}/51712`);
+    const story: string[] = [];
+    const told =
+      (who: string) =>
+      <A extends string>(action: A): A => {
+        if (action !== 'wait') story.push(`${who}: ${action}`);
+        return action;
+      };
+    const frontSteps = {
+      wait: undefined,
+      publish: XenbusStateInitialised,
+      connect: XenbusStateConnected,
+      close: XenbusStateClosed,
+    } as const;
+    const backSteps = {
+      wait: undefined,
+      offer: XenbusStateInitWait,
+      connect: XenbusStateConnected,
+      close: XenbusStateClosing,
+      disconnect: XenbusStateClosed,
+    } as const;
+    const running = new Subscription();
+    running.add(
+      frontend.actions$
+        .pipe(
+          map(told('front')),
+          concatMap(async (action) => {
+            const next = frontSteps[action];
+            if (next !== undefined) await frontend.switchState(next);
+          }),
+        )
+        .subscribe(),
+    );
+    running.add(
+      backend.actions$
+        .pipe(
+          map(told('back')),
+          concatMap(async (action) => {
+            const next = backSteps[action];
+            if (next !== undefined) await backend.switchState(next);
+          }),
+        )
+        .subscribe(),
+    );
+    await frontend.waitForOtherEnd([XenbusStateConnected]);
+    await backend.waitForOtherEnd([XenbusStateConnected]);
+    await dom0.write(`${backPath}/state`, String(XenbusStateClosing));
+    await backend.waitForOtherEnd([XenbusStateClosed]);
+    await frontend.waitForOtherEnd([XenbusStateClosed]);
+    running.unsubscribe();
+    expect(story).toEqual([
+      'back: offer',
+      'front: publish',
+      'back: connect',
+      'front: connect',
+      'front: close',
+      'back: disconnect',
+    ]);
+  });
+
+  test('a device that is attached again is seen again', async () => {
+    const { dom0, guest } = await twoDomains();
+    await attach(dom0);
+    const frontend = await XenbusFrontend.open(guest, 'device/vbd/51712');
+    const seen = firstValueFrom(frontend.otherEndState$.pipe(take(3), toArray()));
+    await frontend.waitForOtherEnd([XenbusStateInitialising]);
+    await dom0.rm(backPath);
+    await frontend.waitForOtherEnd([XenbusStateUnknown]);
+    await attach(dom0);
+    expect(await seen).toEqual([
+      XenbusStateInitialising,
+      XenbusStateUnknown,
+      XenbusStateInitialising,
+    ]);
   });
 
   test('a step that the state machine does not have is refused, and nothing is written', async () => {

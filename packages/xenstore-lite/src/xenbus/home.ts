@@ -17,7 +17,7 @@ export async function introduceDomain(client: XenStoreClient, domain: NewDomain)
   const { domid, name, storeGfn, storePort } = domain;
   const home = homeOf(domid);
   await client.transaction(async (tx) => {
-    await tx.rm(home).catch(() => tx.mkdir(home));
+    if (await tx.exists(home)) await tx.rm(home);
     for (const node of homePermissions(domid)) {
       const path = node.name === '' ? home : childOf(home, node.name);
       await tx.mkdir(path);
