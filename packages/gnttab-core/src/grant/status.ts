@@ -38,7 +38,8 @@ export function setStatusV1(
   const word = shared >>> 2;
   const mask = forMap ? GTF_type_mask | GTF_sub_page : GTF_type_mask;
   const pinned = u32[(active + PIN) >>> 2] !== 0;
-  let seen = Atomics.load(i32, word);
+  // A plain look will do: the exchange fails if it was stale.
+  let seen = i32[word]!;
   for (let retries = 0; retries <= MAX_RETRIES; retries++) {
     const grantedTo = seen >>> 16;
     if (!pinned && ((seen & mask) !== GTF_permit_access || grantedTo !== domid)) {

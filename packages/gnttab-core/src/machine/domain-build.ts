@@ -1,6 +1,6 @@
 /** Building a domain's memory, and taking it apart. Grant table and event channels are added by their own code. */
 import { DOMID_FIRST_RESERVED } from '../abi/xen.ts';
-import { DOMAIN, Domain } from './domain.ts';
+import { DOMAIN, type Domain } from './domain.ts';
 import {
   allocDomainPage,
   allocXenHeapPage,
@@ -63,10 +63,9 @@ export function buildDomain(machine: Machine, options: DomainOptions): Domain {
   if (type === 'pv') fields.pt_root = xenHeapPage(machine);
   fields.nr_vcpus = 1;
   fields.shared_info = xenHeapPage(machine);
-  const domain = new Domain(machine, id, base);
-  shareXenPageWithGuest(domain, fields.shared_info);
   heap.u32[machine.domainSlot(id)] = base;
-  machine.domains.set(id, domain);
+  const domain = machine.domainById(id)!;
+  shareXenPageWithGuest(domain, fields.shared_info);
   for (let gfn = 0; gfn < pages; gfn++) populate(domain, gfn);
   return domain;
 }
@@ -123,7 +122,6 @@ export function reapDomain(domain: Domain): boolean {
   freeTable(machine, u32[(base + DOMAIN.p2m_root) >>> 2]!);
   if (!domain.translated) freeTable(machine, u32[(base + DOMAIN.pt_root) >>> 2]!);
   u32[machine.domainSlot(domain.id)] = 0;
-  machine.domains.delete(domain.id);
   freeXenHeapPage(machine, base / PAGE_SIZE);
   return true;
 }

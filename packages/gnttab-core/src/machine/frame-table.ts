@@ -136,7 +136,8 @@ export function getPage(machine: Machine, frame: number, domid: number): boolean
   if (info === 0) return false;
   const { i32, u16 } = machine.heap;
   const word = (info + COUNT) >>> 2;
-  let count = Atomics.load(i32, word);
+  // A plain look will do: the exchange fails if it was stale.
+  let count = i32[word]!;
   for (;;) {
     const references = count & PGC_count_mask;
     if (references === 0 || references === PGC_count_mask) return false;
@@ -171,7 +172,7 @@ function withPageLock(domain: Domain, action: () => void): void {
 export function getPageType(machine: Machine, frame: number, type: number): boolean {
   const { i32 } = machine.heap;
   const word = (machine.pageInfo(frame) + TYPE) >>> 2;
-  let info = Atomics.load(i32, word);
+  let info = i32[word]!;
   for (;;) {
     const uses = info & PGT_count_mask;
     if (uses > 0 && (info & PGT_type_mask) !== type) return false;

@@ -2,9 +2,10 @@
  * The machine: banks of memory, a clock, a scheduler, random numbers and a trace. All that the hypervisor knows lies
  * in bank 0; this object is a handle on it, and several may be attached to the same memory (design section 1).
  */
+import { DOMID_FIRST_RESERVED } from '../abi/xen.ts';
 import { Bank, type BankMemory, nativeMemory } from './bank.ts';
 import { type Clock, VirtualClock } from './clock.ts';
-import type { Domain } from './domain.ts';
+import { Domain } from './domain.ts';
 import { invariant } from './errors.ts';
 import { realClock } from './host.ts';
 import {
@@ -16,7 +17,7 @@ import {
   MAX_BANKS,
   pageInfo,
 } from './layout.ts';
-import { bankOffset, BANK_SHIFT, type MachineAddress, PAGE_SIZE } from './page.ts';
+import { bankOffset, BANK_SHIFT, type DomId, type MachineAddress, PAGE_SIZE } from './page.ts';
 import { type Random, seededRandom } from './random.ts';
 import { RealScheduler, type Scheduler, SeededScheduler } from './scheduler.ts';
 import { Trace, traceHeader, traceRecord } from './trace.ts';
@@ -48,7 +49,6 @@ export interface MachineShare {
   readonly seed: number | undefined;
 }
 
-const DOMIDS = 0x7ff0;
 const { banks: BANKS, nr_banks: NR_BANKS } = machineHeader.offset;
 const { pages: BANK_PAGE_COUNT, frame_table: FRAME_TABLE, flags: BANK_FLAGS } = bankEntry.offset;
 const BANK_foreign = 1;
@@ -63,13 +63,13 @@ export class Machine {
   readonly trace: Trace;
   readonly log: Log;
   readonly seed: number | undefined;
-  /** Handles of the domains, by id; see `domainById`. */
-  readonly domains = new Map<number, Domain>();
   /** Who runs a domain's upcall on this thread, by domain id. */
   readonly upcalls = new Map<number, () => void>();
   /** Told when a dying domain's pages may all be gone; set by whoever creates domains. */
   onDomainEmpty: ((domain: Domain) => void) | undefined;
   readonly #domainTable: number;
+  /** Handles made so far, by domain id; the truth is the domain table. */
+  readonly #domains: (Domain | undefined)[] = [];
 
   constructor(share: MachineShare, log: Log = quiet) {
     this.banks = share.banks.map(({ memory, foreign }, index) => new Bank(index, memory, foreign));
@@ -157,10 +157,15 @@ export class Machine {
 
   /** rcu_lock_domain_by_id(): the domain with this id, dying ones included. */
   domainById(domid: number): Domain | undefined {
-    const domain = this.domains.get(domid);
-    if (domain !== undefined && this.heap.u32[this.domainSlot(domid)] === domain.base)
-      return domain;
-    return undefined;
+    if (domid >= DOMID_FIRST_RESERVED) return undefined;
+    const base = this.heap.u32[this.domainSlot(domid)]!;
+    if (base === 0) return undefined;
+    const known = this.#domains[domid];
+    if (known !== undefined && known.base === base) return known;
+    // Another handle on this memory created it (or its namesake is gone).
+    const domain = new Domain(this, domid as DomId, base);
+    this.#domains[domid] = domain;
+    return domain;
   }
 
   /** vcpu_kick(): a domain's upcall became pending; its handler runs soon, if it has one on this thread. */
@@ -213,7 +218,7 @@ export function createMachine(options: MachineOptions = {}): Machine {
   header.free_head = INVALID_MFN;
   header.unused_from = pages(machineHeader.size);
   header.free_pages = heap.pages - header.unused_from;
-  header.domain_table = takeUnused(heap, pages(DOMIDS * 4)) * PAGE_SIZE;
+  header.domain_table = takeUnused(heap, pages(DOMID_FIRST_RESERVED * 4)) * PAGE_SIZE;
   describeBank(
     heap,
     0,
