@@ -106,7 +106,13 @@ export class BlkbackRing {
       return;
     }
     this.waiting++;
-    result.catch((error: unknown) => task.fail(String(error))).then(() => this.diskAnswered(task));
+    void result.then(
+      () => this.diskAnswered(task),
+      (error: unknown) => {
+        task.fail(String(error));
+        this.diskAnswered(task);
+      },
+    );
   }
 
   /** Several of these come in a row: they are answered together. */

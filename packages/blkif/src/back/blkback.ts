@@ -29,7 +29,7 @@ export class Blkback {
     this.options = options;
     this.watch = backendDevices$(options.store, 'vbd').subscribe({
       next: ({ kind, path }) =>
-        this.then(() => (kind === 'added' ? this.add(path) : this.remove(path))),
+        this.inTurn(() => (kind === 'added' ? this.add(path) : this.remove(path))),
       error: (error: unknown) => this.remark(`the store is lost: ${String(error)}`),
     });
   }
@@ -42,11 +42,11 @@ export class Blkback {
   /** Let go of all frontends, without telling them, and close the disks. */
   async stop(): Promise<void> {
     this.watch.unsubscribe();
-    this.then(() => Promise.all([...this.vbds.keys()].map((path) => this.remove(path))));
+    this.inTurn(() => Promise.all([...this.vbds.keys()].map((path) => this.remove(path))));
     await this.queue;
   }
 
-  private then(step: () => Promise<unknown>): void {
+  private inTurn(step: () => Promise<unknown>): void {
     this.queue = this.queue.then(step).then(
       () => undefined,
       (error: unknown) => this.remark(error instanceof Error ? error.message : String(error)),
