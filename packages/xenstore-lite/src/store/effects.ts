@@ -10,6 +10,8 @@ export interface Effects {
   readonly disconnected: readonly Connection[];
 }
 
+const NONE: Effects = { events: [], disconnected: [] };
+
 export class EffectCollector {
   #events: WatchEvent[] = [];
   #disconnected: Connection[] = [];
@@ -32,6 +34,7 @@ export class EffectCollector {
 
   /** Hands over what was collected, and begins anew. */
   take(): Effects {
+    if (this.#events.length === 0 && this.#disconnected.length === 0) return NONE;
     const effects = { events: this.#events, disconnected: this.#disconnected };
     this.#events = [];
     this.#disconnected = [];

@@ -12,6 +12,7 @@ import { EffectCollector } from './effects.ts';
 import type { Effects } from './effects.ts';
 import { remove } from './nodes.ts';
 import { operations } from './operations.ts';
+import type { StoreState } from './operations.ts';
 import { isSpecial, parentOf } from './path.ts';
 import { accessFor, PERM_READ } from './permissions.ts';
 import type { Permissions } from './permissions.ts';
@@ -37,6 +38,8 @@ export class XenStore {
   readonly #tree: Tree;
   readonly #connections = new Set<Connection>();
   readonly #effects = new EffectCollector();
+  /** What the operations see of all this. */
+  readonly #state: StoreState;
   #nextConnection = 0;
 
   constructor({ domainExists = () => true }: XenStoreOptions = {}) {
@@ -45,6 +48,15 @@ export class XenStore {
       const mayKnow = (client: Connection) => this.#mayKnow(client, path, before);
       this.#effects.tell(this.#watches.eventsOf(path, exact, mayKnow));
     });
+    this.#state = {
+      tree: this.#tree,
+      watches: this.#watches,
+      domains: this.#domains,
+      effects: this.#effects,
+      introduceDomain: (domid) => this.#introduceDomain(domid),
+      releaseDomain: (domid) => this.#releaseDomain(domid),
+      reset: (client) => this.#reset(client),
+    };
   }
 
   /** What the store holds, for statistics and leak tests. */
@@ -109,16 +121,7 @@ export class XenStore {
     const txId = operation.ignoresTxId ? 0 : request.txId;
     const view = txId === 0 ? this.#tree : connection.transactions.get(txId);
     if (!view) return 'ENOENT';
-    const store = {
-      tree: this.#tree,
-      watches: this.#watches,
-      domains: this.#domains,
-      effects: this.#effects,
-      introduceDomain: (domid: number) => this.#introduceDomain(domid),
-      releaseDomain: (domid: number) => this.#releaseDomain(domid),
-      reset: (client: Connection) => this.#reset(client),
-    };
-    return operation.run({ store, connection, view, txId, payload: request.payload });
+    return operation.run({ store: this.#state, connection, view, txId, payload: request.payload });
   }
 
   /** A guest hears of a change if it may read the node, before or after it, or the node's parent. */

@@ -3,7 +3,11 @@
 const NUL = 0;
 
 /** Each byte as a character. */
-export const textOf = (bytes: Uint8Array): string => String.fromCharCode(...bytes);
+export function textOf(bytes: Uint8Array): string {
+  let text = '';
+  for (const byte of bytes) text += String.fromCharCode(byte);
+  return text;
+}
 
 /** Each character as a byte; what is above 255 loses its upper bits. */
 export function bytesOf(text: string): Uint8Array {
