@@ -11,6 +11,7 @@ const recorder = {
 
 afterEach(() => {
   vi.unstubAllEnvs();
+  vi.restoreAllMocks();
   skipped.length = 0;
 });
 
@@ -26,8 +27,11 @@ test('a client that is there is neither skipped nor failed', (context) => {
 
 test("on a user's machine a missing client skips the test and says why", () => {
   vi.stubEnv('CI', '');
+  const warn = vi.spyOn(console, 'warn').mockReturnValue();
   expect(() => requireClient(recorder, 'no-such-client')).toThrow('skipped');
-  expect(skipped).toEqual([expect.stringContaining('no-such-client is not installed')]);
+  const note = expect.stringContaining('no-such-client is not installed');
+  expect(skipped).toEqual([note]);
+  expect(warn).toHaveBeenCalledWith(note);
 });
 
 test('in CI a missing client fails the test', () => {

@@ -38,5 +38,6 @@ export function requireClient(context: Skippable, client: string): string {
   if (path !== undefined) return path;
   const note = `${client} is not installed (Debian packages: .ci/debian-packages)`;
   if (process.env['CI']) throw new Error(note);
+  console.warn(`skipped: ${note}`); // vitest's default reporter does not show a skip's note
   return context.skip(note);
 }
