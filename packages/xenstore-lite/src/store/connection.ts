@@ -3,7 +3,6 @@ import type { Domains } from './domains.ts';
 import { homeOf } from './path.ts';
 import type { Subject } from './permissions.ts';
 import type { Transaction } from './transactions.ts';
-import type { Watch } from './watches.ts';
 
 export class Connection implements Subject {
   /** Counts connections; watchers are told in this order. */
@@ -13,8 +12,6 @@ export class Connection implements Subject {
   /** What relative paths are relative to. */
   readonly home: string;
   readonly transactions = new Map<number, Transaction>();
-  /** By path and token. */
-  readonly watches = new Map<string, Watch>();
   /** False once disconnected, or the domain was released. */
   isOpen = true;
   readonly #domains: Domains;

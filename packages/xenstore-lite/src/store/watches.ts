@@ -31,15 +31,26 @@ const keyOf = (path: string, token: string) => `${path}\0${token}`;
 
 export class Watches {
   readonly #byPath = new Map<string, Set<Watch>>();
+  /** By connection, then by path and token. */
+  readonly #byConnection = new Map<Connection, Map<string, Watch>>();
   #order = 0;
+
+  /** How many watches there are. */
+  get size(): number {
+    let size = 0;
+    for (const watches of this.#byConnection.values()) size += watches.size;
+    return size;
+  }
 
   /** Registers a watch and answers its first event; undefined if the connection has the same one already. */
   add(request: WatchRequest): WatchEvent[] | undefined {
     const { connection, path, token } = request;
     const key = keyOf(path, token);
-    if (connection.watches.has(key)) return undefined;
+    let own = this.#byConnection.get(connection);
+    if (!own) this.#byConnection.set(connection, (own = new Map()));
+    if (own.has(key)) return undefined;
     const watch = { ...request, order: this.#order++ };
-    connection.watches.set(key, watch);
+    own.set(key, watch);
     let watches = this.#byPath.get(path);
     if (!watches) this.#byPath.set(path, (watches = new Set()));
     watches.add(watch);
@@ -48,13 +59,13 @@ export class Watches {
 
   /** Forgets a watch; answers whether there was one. */
   remove(connection: Connection, path: string, token: string): boolean {
-    const watch = connection.watches.get(keyOf(path, token));
+    const watch = this.#byConnection.get(connection)?.get(keyOf(path, token));
     if (watch) this.#forget(watch);
     return watch !== undefined;
   }
 
   removeAll(connection: Connection): void {
-    for (const watch of connection.watches.values()) this.#forget(watch);
+    for (const watch of this.#byConnection.get(connection)?.values() ?? []) this.#forget(watch);
   }
 
   /** The events of a change at `path`. `exact`: only for watches on that very path. `mayKnow`: whether a client may be told. */
@@ -89,7 +100,9 @@ export class Watches {
   }
 
   #forget(watch: Watch): void {
-    watch.connection.watches.delete(keyOf(watch.path, watch.token));
+    const own = this.#byConnection.get(watch.connection);
+    own?.delete(keyOf(watch.path, watch.token));
+    if (own?.size === 0) this.#byConnection.delete(watch.connection);
     const watches = this.#byPath.get(watch.path);
     if (watches?.delete(watch) && watches.size === 0) this.#byPath.delete(watch.path);
   }

@@ -61,15 +61,12 @@ export class XenStore {
 
   /** What the store holds, for statistics and leak tests. */
   get counts(): { nodes: number; connections: number; watches: number; transactions: number } {
-    let [watches, transactions] = [0, 0];
-    for (const connection of this.#connections) {
-      watches += connection.watches.size;
-      transactions += connection.transactions.size;
-    }
+    let transactions = 0;
+    for (const connection of this.#connections) transactions += connection.transactions.size;
     return {
       nodes: this.#tree.size,
       connections: this.#connections.size,
-      watches,
+      watches: this.#watches.size,
       transactions,
     };
   }
