@@ -255,6 +255,7 @@ describe('the bytes of a slot', () => {
     const words = () => [...new Uint32Array(buffer, 64, 4)];
     expect(words()).toEqual([0x01020304, 0, 0x01020304, 0xeeeeeeee]);
     front.pushRequests();
+    new Uint32Array(buffer, 64, 2)[1] = 0xeeeeeeee; // the peer fills the gap: it must not come back
     back.drainRequests();
     back.put({ id: 5 });
     expect(words()).toEqual([5, 0, 0x01020304, 0xeeeeeeee]);
