@@ -51,6 +51,7 @@ describe('a permission on the wire', () => {
     ['n+3', 'n3'],
     ['n 3', 'n3'],
     ['r-1', 'r4294967295'],
+    [`r${'9'.repeat(400)}`, 'r4294967295'],
     ['n', undefined],
     ['', undefined],
     ['x5', undefined],

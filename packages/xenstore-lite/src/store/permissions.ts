@@ -3,6 +3,8 @@
  * The first entry's letter is also the default for every domain that no later entry names.
  */
 
+import { asCInt } from '../wire/text.ts';
+
 /** May read values, children and permissions. */
 export const PERM_READ = 1;
 /** May write the value and create or remove children. */
@@ -68,8 +70,8 @@ export function parsePermission(
   if (access < 0 || digits === undefined) return undefined;
   const octal = /^0[0-9]+$/.test(digits);
   if (octal && /[89]/.test(digits)) return undefined;
-  const magnitude = octal ? parseInt(digits, 8) : Number(digits);
-  const domid = Number(BigInt.asUintN(32, BigInt(magnitude) * (sign === '-' ? -1n : 1n)));
+  const magnitude = BigInt(octal ? `0o${digits}` : digits);
+  const domid = asCInt(sign === '-' ? -magnitude : magnitude) >>> 0;
   return { domid, access, ignored: domid !== DOMID_ANY && !exists(domid) };
 }
 

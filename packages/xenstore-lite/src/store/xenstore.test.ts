@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   XS_ERROR,
@@ -25,6 +26,41 @@ describe('the store', () => {
       const { reply } = store.handle(client, { type, reqId: 7, txId: 99, payload });
       expect(reply).toEqual({ type: XS_ERROR, reqId: 7, txId: 99, payload: bytesOf(`${code}\0`) });
     }
+  });
+
+  test('has an answer to whatever a guest sends, and stays as it was for the others', () => {
+    const text = fc
+      .array(
+        fc.constantFrom(
+          '/',
+          'a',
+          '/local/domain/5',
+          '@',
+          '\0',
+          'n5',
+          'r',
+          '-1',
+          '9'.repeat(400),
+          'é',
+        ),
+      )
+      .map((parts) => bytesOf(parts.join('')));
+    const payload = fc.oneof(text, fc.uint8Array({ maxLength: 64 }));
+    const request = fc.record({ type: fc.nat(30), txId: fc.nat(2), payload });
+    fc.assert(
+      fc.property(fc.array(request, { maxLength: 30 }), (requests) => {
+        const store = new XenStore();
+        const guest = store.connect(5);
+        for (const { type, txId, payload: bytes } of requests) {
+          const { reply } = store.handle(guest, { type, reqId: 1, txId, payload: bytes });
+          expect(reply.reqId).toBe(1);
+          expect([type, XS_ERROR]).toContain(reply.type);
+        }
+        store.disconnect(guest);
+        expect(store.counts).toEqual(new XenStore().counts);
+      }),
+      { numRuns: 300 },
+    );
   });
 
   test('keeps its own copy of a value', () => {

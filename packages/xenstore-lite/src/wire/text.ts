@@ -44,9 +44,19 @@ export function stringAndRest(payload: Uint8Array): [string, Uint8Array] | undef
   return [textOf(payload.subarray(0, end)), payload.subarray(end + 1)];
 }
 
+const [LONG_MIN, LONG_MAX] = [-(2n ** 63n), 2n ** 63n - 1n];
+
+/** What C makes of a number in an int: strtol stops at the ends of a long, the int has its lower 32 bits. */
+export function asCInt(value: bigint): number {
+  const long = value < LONG_MIN ? LONG_MIN : value > LONG_MAX ? LONG_MAX : value;
+  return Number(BigInt.asIntN(32, long));
+}
+
 /** C's atoi: the integer that `text` begins with, else 0. */
-export const leadingInteger = (text: string): number =>
-  Number(/^[ \t\n\v\f\r]*([+-]?\d+)/.exec(text)?.[1] ?? 0);
+export function leadingInteger(text: string): number {
+  const [, sign, digits] = /^[ \t\n\v\f\r]*([+-]?)(\d+)/.exec(text) ?? [];
+  return digits === undefined ? 0 : asCInt(BigInt(digits) * (sign === '-' ? -1n : 1n));
+}
 
 /** A domain id, 0 to 65535, in decimal (empty is 0, as in the C daemon); undefined if it is not one. */
 export function parseDomid(text: string): number | undefined {
