@@ -76,11 +76,10 @@ export class BackDataPath implements BridgePort<LocalPacket> {
     this.#schedule();
   }
 
-  /** Leaves the bridge; what waited is dropped and counted. Then takes everything back, as `PacketReceiver.close`. */
+  /** Drops and counts what waited, and takes everything back, as `PacketReceiver.close`. */
   close(): number {
-    const { bridge, link, fromGuest, toGuest, sender, receiver } = this.#parts;
+    const { link, fromGuest, toGuest, sender, receiver } = this.#parts;
     this.stop();
-    bridge.removePort(this);
     for (let packet = this.#queue.shift(); packet; packet = this.#queue.shift()) {
       toGuest.drop('disconnected');
       link.packets.release(packet);
@@ -94,9 +93,11 @@ export class BackDataPath implements BridgePort<LocalPacket> {
     return sender.close() + receiver.close();
   }
 
-  /** Stops moving packets; the rings stay as they are. */
+  /** Moves nothing any more, and leaves the bridge, so that nobody waits for this guest; the rings stay as they are. */
   stop(): void {
+    if (!this.#open) return;
     this.#open = false;
+    this.#parts.bridge.removePort(this);
   }
 
   #work(): void {
