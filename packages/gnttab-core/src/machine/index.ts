@@ -26,4 +26,5 @@ export * from './page.ts';
 export { type Random, seededRandom } from './random.ts';
 export type { Scheduler } from './scheduler.ts';
 export { Trace, type TraceRecord } from './trace.ts';
+export { ChromeTrace, type DomainName, RecordCounts, timelineLine } from './trace-sinks.ts';
 export { defineTraceKind, TRACE, type TraceKind, traceKind } from './trace-kinds.ts';
