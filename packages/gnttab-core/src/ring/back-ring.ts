@@ -16,7 +16,7 @@
 import type { AddressSpace } from '../machine/address-space.ts';
 import { DrainBuffer } from './drained.ts';
 import type { Drained } from './drained.ts';
-import { add, distance, needsNotify } from './ring-index.ts';
+import { add, distance } from './ring-index.ts';
 import type { RingIndex } from './ring-index.ts';
 import type { RingLayout } from './ring-layout.ts';
 import { SharedRing } from './shared-ring.ts';
@@ -77,7 +77,11 @@ export class BackRing<Req, Rsp> {
 
   /** How many requests wait: what the frontend claims, or what the ring can hold beside the unanswered ones if less. */
   get unconsumedRequests(): number {
-    return Math.min(distance(this.reqCons, this.shared.reqProd), this.#consumable);
+    return this.#unconsumed(this.shared.reqProd);
+  }
+
+  #unconsumed(produced: RingIndex): number {
+    return Math.min(distance(this.reqCons, produced), this.#consumable);
   }
 
   get hasUnconsumedRequests(): boolean {
@@ -136,9 +140,7 @@ export class BackRing<Req, Rsp> {
    */
   finalCheckForRequests(): boolean {
     if (this.hasUnconsumedRequests) return true;
-    this.shared.reqEvent = add(this.reqCons, 1);
-    // xen_mb: req_event is visible before req_prod is read again (Atomics do not change places)
-    return this.hasUnconsumedRequests;
+    return this.#unconsumed(this.shared.armRequests(add(this.reqCons, 1))) !== 0;
   }
 
   /** Where the response of an index lies, in bytes from the start of the ring. */
@@ -171,9 +173,6 @@ export class BackRing<Req, Rsp> {
 
   /** Shows the frontend what was put. True: it asked to be notified of this. */
   pushResponsesAndCheckNotify(): boolean {
-    const before = this.shared.rspProd;
-    this.pushResponses();
-    // xen_mb: the index is visible before rsp_event is read (Atomics do not change places)
-    return needsNotify(before, this.rspProdPvt, this.shared.rspEvent);
+    return this.shared.produceResponses(this.rspProdPvt);
   }
 }

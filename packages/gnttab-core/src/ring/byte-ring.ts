@@ -10,8 +10,9 @@
 import { readBytes, writeBytes } from '../machine/address-space.ts';
 import type { AddressSpace } from '../machine/address-space.ts';
 import { bankOffset } from '../machine/page.ts';
-import { add, distance, ringIndex, slotOf } from './ring-index.ts';
+import { add, distance, slotOf } from './ring-index.ts';
 import type { RingIndex } from './ring-index.ts';
+import { loadIndex, storeIndex } from './shared-index.ts';
 
 /** Where one stream lies. The bytes may cross pages. */
 export interface ByteRingPlace {
@@ -68,14 +69,12 @@ class ByteRingEnd {
 
   protected load(va: number): RingIndex {
     const address = this.space.translate(va, 'read');
-    return ringIndex(Atomics.load(this.space.bankOf(address).i32, bankOffset(address) >>> 2));
+    return loadIndex(this.space.bankOf(address), bankOffset(address));
   }
 
   protected store(va: number, index: RingIndex): void {
     const address = this.space.translate(va, 'write');
-    const bank = this.space.bankOf(address);
-    Atomics.store(bank.i32, bankOffset(address) >>> 2, index);
-    bank.memory.written?.(bankOffset(address), 4);
+    storeIndex(this.space.bankOf(address), bankOffset(address), index);
   }
 
   protected fault(produced: RingIndex, consumed: RingIndex): ByteRingFault {

@@ -17,7 +17,7 @@
 import type { AddressSpace } from '../machine/address-space.ts';
 import { DrainBuffer } from './drained.ts';
 import type { Drained } from './drained.ts';
-import { add, distance, needsNotify } from './ring-index.ts';
+import { add, distance } from './ring-index.ts';
 import type { RingIndex } from './ring-index.ts';
 import type { RingLayout } from './ring-layout.ts';
 import { SharedRing } from './shared-ring.ts';
@@ -119,10 +119,7 @@ export class FrontRing<Req, Rsp> {
 
   /** Shows the backend what was put. True: it asked to be notified of this. */
   pushRequestsAndCheckNotify(): boolean {
-    const before = this.shared.reqProd;
-    this.pushRequests();
-    // xen_mb: the index is visible before req_event is read (Atomics do not change places)
-    return needsNotify(before, this.reqProdPvt, this.shared.reqEvent);
+    return this.shared.produceRequests(this.reqProdPvt);
   }
 
   /** How many responses the backend claims to have waiting: not checked, any number below 2^32. */
@@ -180,8 +177,6 @@ export class FrontRing<Req, Rsp> {
    */
   finalCheckForResponses(): boolean {
     if (this.hasUnconsumedResponses) return true;
-    this.shared.rspEvent = add(this.rspCons, 1);
-    // xen_mb: rsp_event is visible before rsp_prod is read again (Atomics do not change places)
-    return this.hasUnconsumedResponses;
+    return this.shared.armResponses(add(this.rspCons, 1)) !== this.rspCons;
   }
 }

@@ -3,25 +3,31 @@
  * other, before every single access to the shared memory. Whatever the moment, somebody must know of the message.
  */
 import { describe, expect, it } from 'vitest';
+import { flatAddressSpace } from '../machine/address-space.ts';
 import type { AddressSpace } from '../machine/address-space.ts';
 import { BackRing } from './back-ring.ts';
 import { FrontRing } from './front-ring.ts';
-import { memory, testLayout } from './testing.ts';
+import { testLayout } from './testing.ts';
 
-/** Memory that lets something else happen just before the n-th access through it. */
+/** Memory that lets something else happen just before the n-th access to a word through it. */
 function interruptibleMemory(flat: AddressSpace) {
   let left = 0;
   let interrupt: (() => void) | undefined;
-  const space: AddressSpace = {
-    translate(va, access) {
+  const bank = flat.bankOf(0);
+  const { i32 } = bank;
+  Object.defineProperty(bank, 'i32', {
+    get() {
       const happens = interrupt;
       if (happens !== undefined && --left === 0) {
         interrupt = undefined;
         happens();
       }
-      return flat.translate(va, access);
+      return i32;
     },
-    bankOf: (address) => flat.bankOf(address),
+  });
+  const space: AddressSpace = {
+    translate: (va, access) => flat.translate(va, access),
+    bankOf: () => bank,
   };
   /** True if the interrupt happened during `work`, rather than after it. */
   const interrupted = (access: number, happens: () => void, work: () => void): boolean => {
@@ -37,9 +43,9 @@ function interruptibleMemory(flat: AddressSpace) {
 
 /** Receiver and sender of one kind of message, each on its own view of one ring; the receiver is awake. */
 function ends(kind: 'requests' | 'responses') {
-  const flat = memory(1);
-  const ofFront = interruptibleMemory(flat);
-  const ofBack = interruptibleMemory(flat);
+  const buffer = new SharedArrayBuffer(4096);
+  const ofFront = interruptibleMemory(flatAddressSpace(buffer));
+  const ofBack = interruptibleMemory(flatAddressSpace(buffer));
   const front = FrontRing.create(ofFront.space, 0, testLayout);
   const back = BackRing.attach(ofBack.space, 0, testLayout);
   for (const id of [1, 2]) front.put({ id });

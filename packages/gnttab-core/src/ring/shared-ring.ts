@@ -5,8 +5,9 @@
  */
 import type { AddressSpace } from '../machine/address-space.ts';
 import { bankOffset, PAGE_SIZE } from '../machine/page.ts';
-import { ringIndex, ringSize, slotOf, slotOffsetBytes } from './ring-index.ts';
+import { needsNotify, ringSize, slotOf, slotOffsetBytes } from './ring-index.ts';
 import type { RingIndex } from './ring-index.ts';
+import { loadIndex, storeIndex } from './shared-index.ts';
 import { sring } from './sring.ts';
 
 /** How much memory a ring has; the `__size` argument of the header's macros. */
@@ -29,7 +30,7 @@ const {
  * Four shared indices and the slots. Either end can write all of it at any time.
  *
  * The indices are accessed with `Atomics`, which are sequentially consistent. That is more than each barrier of the
- * header asks for; the comments in FrontRing and BackRing name the barrier that an access stands for.
+ * header asks for; comments name the barrier that an access stands for.
  */
 export class SharedRing {
   readonly space: AddressSpace;
@@ -94,6 +95,26 @@ export class SharedRing {
     this.#store(RSP_EVENT, index);
   }
 
+  /** Moves req_prod to `index`. True: that reached or passed req_event. */
+  produceRequests(index: RingIndex): boolean {
+    return this.#produce(REQ_PROD, REQ_EVENT, index);
+  }
+
+  /** Moves rsp_prod to `index`. True: that reached or passed rsp_event. */
+  produceResponses(index: RingIndex): boolean {
+    return this.#produce(RSP_PROD, RSP_EVENT, index);
+  }
+
+  /** Sets req_event, and then looks at req_prod. */
+  armRequests(event: RingIndex): RingIndex {
+    return this.#arm(REQ_EVENT, event, REQ_PROD);
+  }
+
+  /** Sets rsp_event, and then looks at rsp_prod. */
+  armResponses(event: RingIndex): RingIndex {
+    return this.#arm(RSP_EVENT, event, RSP_PROD);
+  }
+
   /** Where a slot starts, in bytes from the start of the ring. */
   slotOffsetBytes(index: RingIndex): number {
     return slotOffsetBytes(index, this.size, this.slotBytes);
@@ -135,16 +156,33 @@ export class SharedRing {
     }
   }
 
+  #produce(prodBytes: number, eventBytes: number, index: RingIndex): boolean {
+    const address = this.space.translate(this.va + prodBytes, 'write');
+    const bank = this.space.bankOf(address);
+    const header = bankOffset(address) - prodBytes;
+    const before = loadIndex(bank, header + prodBytes);
+    storeIndex(bank, header + prodBytes, index); // xen_wmb: the slots are visible before the index
+    // xen_mb: the index is visible before the event is read (Atomics do not change places)
+    return needsNotify(before, index, loadIndex(bank, header + eventBytes));
+  }
+
+  #arm(eventBytes: number, event: RingIndex, prodBytes: number): RingIndex {
+    const address = this.space.translate(this.va + eventBytes, 'write');
+    const bank = this.space.bankOf(address);
+    const header = bankOffset(address) - eventBytes;
+    storeIndex(bank, header + eventBytes, event);
+    // xen_mb: the event is visible before the index is read (Atomics do not change places)
+    return loadIndex(bank, header + prodBytes);
+  }
+
   #load(offsetBytes: number): RingIndex {
     const address = this.space.translate(this.va + offsetBytes, 'read');
-    return ringIndex(Atomics.load(this.space.bankOf(address).i32, bankOffset(address) >>> 2));
+    return loadIndex(this.space.bankOf(address), bankOffset(address));
   }
 
   #store(offsetBytes: number, index: RingIndex): void {
     const address = this.space.translate(this.va + offsetBytes, 'write');
-    const bank = this.space.bankOf(address);
-    Atomics.store(bank.i32, bankOffset(address) >>> 2, index);
-    bank.memory.written?.(bankOffset(address), 4);
+    storeIndex(this.space.bankOf(address), bankOffset(address), index);
   }
 }
 
