@@ -54,6 +54,7 @@ function show(step: string): void {
   console.log(`    ${responses}  rsp_event ${rspEvent}`);
 }
 const values = (messages: readonly Message[]) => messages.map(({ value }) => value);
+const list = (numbers: readonly number[]) => numbers.join(', ');
 const yes = (answer: boolean) => (answer ? 'yes' : 'no');
 
 show('a new ring: each end asks to be told of the first message');
@@ -61,7 +62,7 @@ for (const value of [2, 3, 5]) front.put({ value });
 show('the frontend puts 2, 3, 5; nobody can see them yet');
 show(`it pushes them. Notify? ${yes(front.pushRequestsAndCheckNotify())}`);
 const work = values(back.drainRequests().items);
-show(`the backend takes ${work}`);
+show(`the backend takes ${list(work)}`);
 front.put({ value: 7 });
 show(`the frontend puts and pushes 7. Notify? ${yes(front.pushRequestsAndCheckNotify())}`);
 console.log(`is the ring full? ${yes(front.isFull)}: four requests wait for their responses`);
@@ -70,8 +71,8 @@ work.push(...values(back.drainRequests().items));
 show(`it takes 7 and looks again. More? ${yes(back.finalCheckForRequests())}; now it asks for 5`);
 const squares = work.map((value) => value ** 2);
 for (const value of squares) back.put({ value });
-show(`it puts and pushes ${squares}. Notify? ${yes(back.pushResponsesAndCheckNotify())}`);
-show(`the frontend takes ${values(front.drainResponses().items)}`);
+show(`it puts and pushes ${list(squares)}. Notify? ${yes(back.pushResponsesAndCheckNotify())}`);
+show(`the frontend takes ${list(values(front.drainResponses().items))}`);
 show(`it looks again. More? ${yes(front.finalCheckForResponses())}; it asks for response 5`);
 front.put({ value: 11 });
 show(`it pushes 11, in slot 0 again. Notify? ${yes(front.pushRequestsAndCheckNotify())}`);
