@@ -82,6 +82,16 @@ describe('the two tables played against each other', () => {
     ]);
   });
 
+  test('a frontend that closed and began anew unseen is disconnected first', () => {
+    expect(play([XenbusStateInitialising, XenbusStateConnected], XenbusStateConnected)).toEqual([
+      'back 4→6',
+      'back 6→2',
+      'front 1→4',
+      'back 2→4',
+    ]);
+    expect(backendActions[XenbusStateClosing][XenbusStateInitialising]).toBe('disconnect');
+  });
+
   test.each(states.flatMap((front) => states.map((back) => [front, back] as const)))(
     'from frontend %i, backend %i they come to rest by allowed steps',
     (front, back) => {

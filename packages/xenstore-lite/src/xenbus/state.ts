@@ -37,7 +37,8 @@ export function parseXenbusState(text: string | undefined): XenbusState {
 
 /**
  * What a frontend does:
- * - `wait`: nothing yet. (Closed seen by an Initialising frontend is of an earlier life: the backend will offer again.)
+ * - `wait`: nothing yet. A frontend that begins anew may find the backend Connected or Closed from the life before: it
+ *   will offer again.
  * - `publish`: the backend's offer is there: read it, share the rings, write ring references and event channels, then go
  *   to Initialised (vbd, which waits for the backend's description) or straight to Connected (vif).
  * - `connect`: the backend is connected: read what it describes; an Initialised frontend goes to Connected.
@@ -52,6 +53,7 @@ export type FrontendAction = 'wait' | 'publish' | 'connect' | 'close';
  * - `connect`: the frontend has published its rings: map and bind them, describe the device and go to Connected.
  * - `close`: the frontend is closing: stop taking requests and go to Closing.
  * - `disconnect`: the frontend is closed: unmap, unbind and go to Closed; if `online` is 0, it is over.
+ *   Also when the frontend is Initialising all of a sudden: it closed and began anew between two looks.
  */
 export type BackendAction = 'wait' | 'offer' | 'connect' | 'close' | 'disconnect';
 
@@ -74,7 +76,7 @@ const { wait, publish, connect, close, offer, disconnect } = {
 /** [own state][backend's state]. Columns: Unknown, Initialising, InitWait, Initialised, Connected, Closing, Closed, Reconfiguring, Reconfigured. */
 export const frontendActions = {
   [XenbusStateUnknown]:       [wait, wait, wait,    wait, wait,    wait,  wait,  wait, wait],
-  [XenbusStateInitialising]:  [wait, wait, publish, wait, publish, close, wait,  wait, wait],
+  [XenbusStateInitialising]:  [wait, wait, publish, wait, wait,    close, wait,  wait, wait],
   [XenbusStateInitWait]:      [wait, wait, wait,    wait, connect, close, close, wait, wait],
   [XenbusStateInitialised]:   [wait, wait, wait,    wait, connect, close, close, wait, wait],
   [XenbusStateConnected]:     [wait, wait, wait,    wait, connect, close, close, wait, wait],
@@ -87,15 +89,15 @@ export const frontendActions = {
 // oxfmt-ignore
 /** [own state][frontend's state]. Columns: Unknown, Initialising, InitWait, Initialised, Connected, Closing, Closed, Reconfiguring, Reconfigured. */
 export const backendActions = {
-  [XenbusStateUnknown]:       [wait,       wait,  wait, wait,    wait,    wait,  wait,       wait, wait],
-  [XenbusStateInitialising]:  [wait,       offer, wait, offer,   offer,   close, disconnect, wait, wait],
-  [XenbusStateInitWait]:      [wait,       wait,  wait, connect, connect, close, disconnect, wait, wait],
-  [XenbusStateInitialised]:   [disconnect, wait,  wait, connect, connect, close, disconnect, wait, wait],
-  [XenbusStateConnected]:     [disconnect, wait,  wait, wait,    wait,    close, disconnect, wait, wait],
-  [XenbusStateClosing]:       [disconnect, wait,  wait, wait,    wait,    wait,  disconnect, wait, wait],
-  [XenbusStateClosed]:        [wait,       offer, wait, wait,    wait,    wait,  wait,       wait, wait],
-  [XenbusStateReconfiguring]: [disconnect, wait,  wait, wait,    wait,    close, disconnect, wait, wait],
-  [XenbusStateReconfigured]:  [disconnect, wait,  wait, wait,    connect, close, disconnect, wait, wait],
+  [XenbusStateUnknown]:       [wait,       wait,       wait, wait,    wait,    wait,  wait,       wait, wait],
+  [XenbusStateInitialising]:  [wait,       offer,      wait, offer,   offer,   close, disconnect, wait, wait],
+  [XenbusStateInitWait]:      [wait,       wait,       wait, connect, connect, close, disconnect, wait, wait],
+  [XenbusStateInitialised]:   [disconnect, disconnect, wait, connect, connect, close, disconnect, wait, wait],
+  [XenbusStateConnected]:     [disconnect, disconnect, wait, wait,    wait,    close, disconnect, wait, wait],
+  [XenbusStateClosing]:       [disconnect, disconnect, wait, wait,    wait,    wait,  disconnect, wait, wait],
+  [XenbusStateClosed]:        [wait,       offer,      wait, wait,    wait,    wait,  wait,       wait, wait],
+  [XenbusStateReconfiguring]: [disconnect, disconnect, wait, wait,    wait,    close, disconnect, wait, wait],
+  [XenbusStateReconfigured]:  [disconnect, disconnect, wait, wait,    connect, close, disconnect, wait, wait],
 } satisfies ByState<Row<BackendAction>>;
 
 /** The states that a frontend may go to. */
