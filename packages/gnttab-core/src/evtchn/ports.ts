@@ -6,10 +6,10 @@ import {
 } from '../abi/event-channel.ts';
 import { XEN_EINVAL, XEN_ENOMEM, XEN_ENOSPC, XEN_EPERM, XEN_ESRCH } from '../abi/errno.ts';
 import { DOMID_SELF } from '../abi/xen.ts';
-import type { Domain } from '../machine/domain.ts';
+import type { Domain } from '../machine/machine.ts';
+import type { Native } from '../machine/native-code.ts';
 import { allocXenHeapPage, freeXenHeapPage } from '../machine/frame-table.ts';
 import { INVALID_MFN } from '../machine/layout.ts';
-import { spinLock, spinUnlock } from '../machine/locks.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
 import {
   EC,
@@ -69,7 +69,7 @@ function getFreePort(domain: Domain): number {
   return -XEN_ENOSPC;
 }
 
-const eventLock = (domain: Domain): number => (domain.base + EC.lock) >>> 2;
+const eventLock = (domain: Domain): number => domain.base + EC.lock;
 
 /** struct evtchn_alloc_unbound. */
 export interface EvtchnAllocUnbound {
@@ -83,8 +83,8 @@ export function evtchnAllocUnbound(caller: Domain, op: EvtchnAllocUnbound): numb
   const { machine } = caller;
   const domain = op.dom === DOMID_SELF ? caller : machine.domainById(op.dom);
   if (domain === undefined) return -XEN_ESRCH;
-  const { i32, u8, u16 } = machine.heap;
-  spinLock(i32, eventLock(domain));
+  const { u8, u16 } = machine.heap;
+  machine.native.spinLock(eventLock(domain));
   let port = getFreePort(domain);
   if (port > 0 && domain !== caller && !caller.privileged) port = -XEN_EPERM;
   if (port > 0) {
@@ -92,7 +92,7 @@ export function evtchnAllocUnbound(caller: Domain, op: EvtchnAllocUnbound): numb
     u16[(channel + REMOTE_DOM) >>> 1] = op.remoteDom === DOMID_SELF ? caller.id : op.remoteDom;
     u8[channel + STATE] = ECS_UNBOUND;
   }
-  spinUnlock(i32, eventLock(domain));
+  machine.native.spinUnlock(eventLock(domain));
   if (port < 0) return port;
   op.port = port;
   machine.trace.emit(TRACE.evtchnAlloc, domain.id, port, op.remoteDom);
@@ -115,8 +115,9 @@ export function evtchnBindInterdomain(caller: Domain, op: EvtchnBindInterdomain)
   const remoteDom = op.remoteDom === DOMID_SELF ? caller.id : op.remoteDom;
   const remote = machine.domainById(remoteDom);
   if (remote === undefined) return -XEN_ESRCH;
-  const { i32, u8, u16, u32 } = machine.heap;
-  lockBoth(i32, eventLock(caller), eventLock(remote));
+  const { native } = machine;
+  const { u8, u16, u32 } = machine.heap;
+  lockBoth(native, eventLock(caller), eventLock(remote));
   let result = getFreePort(caller);
   if (result > 0) {
     const local = evtchnOf(caller, result);
@@ -127,17 +128,17 @@ export function evtchnBindInterdomain(caller: Domain, op: EvtchnBindInterdomain)
       u16[(evtchnOf(remote, op.remotePort) + REMOTE_DOM) >>> 1] === caller.id;
     if (bindable) {
       const other = evtchnOf(remote, op.remotePort);
-      lockBoth(i32, (local + LOCK) >>> 2, (other + LOCK) >>> 2);
+      lockBoth(native, local + LOCK, other + LOCK);
       u16[(local + REMOTE_DOM) >>> 1] = remoteDom;
       u32[(local + REMOTE_PORT) >>> 2] = op.remotePort;
       u8[local + STATE] = ECS_INTERDOMAIN;
       u16[(other + REMOTE_DOM) >>> 1] = caller.id;
       u32[(other + REMOTE_PORT) >>> 2] = result;
       u8[other + STATE] = ECS_INTERDOMAIN;
-      unlockBoth(i32, (local + LOCK) >>> 2, (other + LOCK) >>> 2);
+      unlockBoth(native, local + LOCK, other + LOCK);
     } else result = -XEN_EINVAL;
   }
-  unlockBoth(i32, eventLock(caller), eventLock(remote));
+  unlockBoth(native, eventLock(caller), eventLock(remote));
   if (result < 0) return result;
   op.localPort = result;
   machine.trace.emit(TRACE.evtchnBind, caller.id, result, remoteDom, op.remotePort);
@@ -146,45 +147,46 @@ export function evtchnBindInterdomain(caller: Domain, op: EvtchnBindInterdomain)
 }
 
 /** double_evtchn_lock(): two locks in the order of their addresses, so that nobody waits in a circle. */
-function lockBoth(words: Int32Array<ArrayBufferLike>, a: number, b: number): void {
-  spinLock(words, Math.min(a, b));
-  if (a !== b) spinLock(words, Math.max(a, b));
+function lockBoth(native: Native, a: number, b: number): void {
+  native.spinLock(Math.min(a, b));
+  if (a !== b) native.spinLock(Math.max(a, b));
 }
 
-function unlockBoth(words: Int32Array<ArrayBufferLike>, a: number, b: number): void {
-  if (a !== b) spinUnlock(words, Math.max(a, b));
-  spinUnlock(words, Math.min(a, b));
+function unlockBoth(native: Native, a: number, b: number): void {
+  if (a !== b) native.spinUnlock(Math.max(a, b));
+  native.spinUnlock(Math.min(a, b));
 }
 
 /** EVTCHNOP_close: the port is free; the other end of an interdomain channel is unbound, reserved for the caller. */
 export function evtchnClose(caller: Domain, port: number): number {
   const { machine } = caller;
   if (port === 0 || !portIsValid(caller, port)) return -XEN_EINVAL;
-  const { i32, u8, u16, u32 } = machine.heap;
+  const { native } = machine;
+  const { u8, u16, u32 } = machine.heap;
   const channel = evtchnOf(caller, port);
   for (;;) {
     const remote = remoteOf(caller, channel);
     const remoteLock = remote === undefined ? eventLock(caller) : eventLock(remote);
-    lockBoth(i32, eventLock(caller), remoteLock);
+    lockBoth(native, eventLock(caller), remoteLock);
     // The other end may have changed before we had its lock: look again.
     if (remoteOf(caller, channel) !== remote) {
-      unlockBoth(i32, eventLock(caller), remoteLock);
+      unlockBoth(native, eventLock(caller), remoteLock);
       continue;
     }
     const open = u8[channel + STATE] !== ECS_FREE;
     if (open && remote !== undefined) {
       const other = evtchnOf(remote, u32[(channel + REMOTE_PORT) >>> 2]!);
-      lockBoth(i32, (channel + LOCK) >>> 2, (other + LOCK) >>> 2);
+      lockBoth(native, channel + LOCK, other + LOCK);
       u8[other + STATE] = ECS_UNBOUND;
       u16[(other + REMOTE_DOM) >>> 1] = caller.id;
       freeChannel(caller, port, channel);
-      unlockBoth(i32, (channel + LOCK) >>> 2, (other + LOCK) >>> 2);
+      unlockBoth(native, channel + LOCK, other + LOCK);
     } else if (open) {
-      spinLock(i32, (channel + LOCK) >>> 2);
+      native.spinLock(channel + LOCK);
       freeChannel(caller, port, channel);
-      spinUnlock(i32, (channel + LOCK) >>> 2);
+      native.spinUnlock(channel + LOCK);
     }
-    unlockBoth(i32, eventLock(caller), remoteLock);
+    unlockBoth(native, eventLock(caller), remoteLock);
     if (open) machine.trace.emit(TRACE.evtchnClose, caller.id, port);
     return open ? 0 : -XEN_EINVAL;
   }
@@ -209,10 +211,11 @@ function freeChannel(domain: Domain, port: number, channel: number): void {
 export function evtchnSend(caller: Domain, port: number): number {
   const { machine } = caller;
   if (port === 0 || !portIsValid(caller, port)) return -XEN_EINVAL;
-  const { i32, u8, u16, u32 } = machine.heap;
+  const { native } = machine;
+  const { u8, u16, u32 } = machine.heap;
   const channel = evtchnOf(caller, port);
   // With our channel locked the other end cannot be closed under us.
-  spinLock(i32, (channel + LOCK) >>> 2);
+  native.spinLock(channel + LOCK);
   let result = 0;
   const state = u8[channel + STATE];
   if (state === ECS_INTERDOMAIN) {
@@ -223,7 +226,7 @@ export function evtchnSend(caller: Domain, port: number): number {
     machine.trace.emit(TRACE.evtchnSend, caller.id, port, remoteDom, remotePort);
   } else if (state === ECS_IPI) setPending(caller, port);
   else if (state !== ECS_UNBOUND) result = -XEN_EINVAL;
-  spinUnlock(i32, (channel + LOCK) >>> 2);
+  native.spinUnlock(channel + LOCK);
   if (result === 0) caller.count('notificationsSent');
   return result;
 }

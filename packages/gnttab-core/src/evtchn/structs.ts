@@ -1,7 +1,7 @@
 /** Xen's private struct of an event channel port (struct evtchn) and where a domain keeps them. */
 import { i32, struct, u16, u32, u8 } from '../abi/struct.ts';
-import { DOMAIN, type Domain } from '../machine/domain.ts';
-import { eventChannels } from '../machine/layout.ts';
+import type { Domain } from '../machine/machine.ts';
+import { DOMAIN, eventChannels } from '../machine/layout.ts';
 
 export const evtchn = struct(
   'evtchn',

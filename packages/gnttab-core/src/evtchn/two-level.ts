@@ -3,7 +3,7 @@
  * (event_channel.h and xen.h, struct shared_info). All are words that the guest writes too, so each change is atomic.
  */
 import { sharedInfo, vcpuInfo } from '../abi/xen.ts';
-import type { Domain } from '../machine/domain.ts';
+import type { Domain } from '../machine/machine.ts';
 
 const { evtchn_pending: PENDING, evtchn_mask: MASK } = sharedInfo.x86_64.offset;
 const { evtchn_upcall_pending: UPCALL_PENDING, evtchn_pending_sel: SELECTOR } =

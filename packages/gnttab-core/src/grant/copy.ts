@@ -13,15 +13,9 @@ import {
   GNTST_permission_denied,
 } from '../abi/grant-table.ts';
 import { DOMID_SELF } from '../abi/xen.ts';
-import type { Domain } from '../machine/domain.ts';
-import {
-  getPage,
-  getPageType,
-  PGT_writable_page,
-  putPage,
-  putPageType,
-} from '../machine/frame-table.ts';
-import { readLock, readUnlock } from '../machine/locks.ts';
+import { PGT_writable_page } from '../machine/layout.ts';
+import type { Domain } from '../machine/machine.ts';
+import { getPage, getPageType, putPage, putPageType } from '../machine/frame-table.ts';
 import { frameAddress, PAGE_SIZE } from '../machine/page.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
 import { frameNamed, getPagedFrame } from './frames.ts';
@@ -32,10 +26,9 @@ import {
   GNTPIN_hstr_inc,
   GNTPIN_hstw_inc,
   GNTPIN_writers,
-  GT,
   overflowMask,
 } from './structs.ts';
-import { activeEntryAcquire, activeEntryRelease, nrGrantEntries, sharedEntryV1 } from './table.ts';
+import { activeEntryAcquire, activeEntryRelease, sharedEntryV1 } from './table.ts';
 
 /** One side of a copy: `ref` of `domid`'s table where the flag says so, else the caller's own frame `gmfn`. */
 export class GnttabCopyPtr {
@@ -118,16 +111,10 @@ class CopyBuf {
 
   /** acquire_grant_for_copy(): pins the grant and takes a reference to its frame. */
   #acquireGrant(caller: Domain, granter: Domain, ref: number): number {
-    const { i32 } = granter.machine.heap;
-    const lock = (granter.base + GT.lock) >>> 2;
-    readLock(i32, lock);
-    let status = GNTST_bad_gntref as number;
-    if (ref < nrGrantEntries(granter)) {
-      const active = activeEntryAcquire(granter, ref);
-      status = this.#pin(caller, granter, active, ref);
-      activeEntryRelease(granter, active);
-    }
-    readUnlock(i32, lock);
+    const active = activeEntryAcquire(granter, ref);
+    if (active === 0) return GNTST_bad_gntref;
+    const status = this.#pin(caller, granter, active, ref);
+    activeEntryRelease(granter, active);
     return status;
   }
 
@@ -166,14 +153,11 @@ class CopyBuf {
   /** release_grant_for_copy(). */
   #releaseGrant(granter: Domain, ref: number): void {
     const { machine } = granter;
-    const { i32, u32 } = machine.heap;
-    const lock = (granter.base + GT.lock) >>> 2;
-    readLock(i32, lock);
+    const { u32 } = machine.heap;
     const active = activeEntryAcquire(granter, ref);
     u32[(active + PIN) >>> 2]! -= this.readonly ? GNTPIN_hstr_inc : GNTPIN_hstw_inc;
     reduceStatusForPin(machine, sharedEntryV1(granter, ref), active, this.readonly);
     activeEntryRelease(granter, active);
-    readUnlock(i32, lock);
   }
 }
 

@@ -1,6 +1,6 @@
 /** From a frame number in a grant entry or copy argument to a frame that somebody holds. */
 import { GNTST_bad_page, GNTST_okay } from '../abi/grant-table.ts';
-import type { Domain } from '../machine/domain.ts';
+import type { Domain } from '../machine/machine.ts';
 import { getPage } from '../machine/frame-table.ts';
 import { INVALID_MFN } from '../machine/layout.ts';
 import { entryFrame, entryType, p2m_ram_rw, p2mEntry } from '../machine/p2m.ts';

@@ -9,7 +9,7 @@ import {
   GNTST_general_error,
   GNTST_okay,
 } from '../abi/grant-table.ts';
-import type { Domain } from '../machine/domain.ts';
+import type { Domain } from '../machine/machine.ts';
 import { putPage, putPageType } from '../machine/frame-table.ts';
 import {
   clearP2m,

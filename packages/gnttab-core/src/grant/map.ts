@@ -11,15 +11,9 @@ import {
   GNTST_no_space,
   GNTST_okay,
 } from '../abi/grant-table.ts';
-import type { Domain } from '../machine/domain.ts';
-import {
-  getPage,
-  getPageType,
-  PGT_writable_page,
-  putPage,
-  putPageType,
-} from '../machine/frame-table.ts';
-import { readLock, readUnlock } from '../machine/locks.ts';
+import { PGT_writable_page } from '../machine/layout.ts';
+import type { Domain } from '../machine/machine.ts';
+import { getPage, getPageType, putPage, putPageType } from '../machine/frame-table.ts';
 import { PAGE_SIZE } from '../machine/page.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
 import { frameNamed, getPagedFrame } from './frames.ts';
@@ -33,11 +27,10 @@ import {
   GNTPIN_hstr_inc,
   GNTPIN_hstw_inc,
   GNTPIN_writers,
-  GT,
   MAPTRACK_TAIL,
   overflowMask,
 } from './structs.ts';
-import { activeEntryAcquire, activeEntryRelease, nrGrantEntries, sharedEntryV1 } from './table.ts';
+import { activeEntryAcquire, activeEntryRelease, sharedEntryV1 } from './table.ts';
 
 /** struct gnttab_map_grant_ref. A failed map leaves `handle` and `devBusAddr` alone. */
 export class GnttabMapGrantRef {
@@ -91,12 +84,9 @@ function check(mapper: Domain, op: GnttabMapGrantRef): number {
   const handle = getMaptrackHandle(mapper);
   if (handle === MAPTRACK_TAIL) return GNTST_no_space;
 
-  const lock = (granter.base + GT.lock) >>> 2;
-  const { i32 } = mapper.machine.heap;
-  readLock(i32, lock);
   let status = GNTST_bad_gntref as number;
-  if (op.ref < nrGrantEntries(granter)) {
-    const active = activeEntryAcquire(granter, op.ref);
+  const active = activeEntryAcquire(granter, op.ref);
+  if (active !== 0) {
     status = mapActive(mapper, granter, active, op);
     if (status === GNTST_okay) {
       fillMaptrack(mapper, handle, op.dom, op.ref, op.flags & GTF_flags_kept);
@@ -104,7 +94,6 @@ function check(mapper: Domain, op: GnttabMapGrantRef): number {
     }
     activeEntryRelease(granter, active);
   }
-  readUnlock(i32, lock);
   if (status !== GNTST_okay) putMaptrackHandle(mapper, handle);
   return status;
 }

@@ -2,8 +2,7 @@
  * Map tracking: a domain's mappings of other domains' grants, by handle. Free entries form a queue through `ref`; its
  * last one is never given out, so n frames hold 256n - 1 mappings. Source: seeds/grant-tables.txt, "Map tracking".
  */
-import type { Domain } from '../machine/domain.ts';
-import { spinLock, spinUnlock } from '../machine/locks.ts';
+import type { Domain } from '../machine/machine.ts';
 import { GT, MAPTRACK_PER_PAGE, MAPTRACK_TAIL, maptrackEntry } from './structs.ts';
 import { listedFrame, listFrame } from './table.ts';
 
@@ -20,9 +19,9 @@ export const nrMaptrackEntries = (domain: Domain): number =>
 /** get_maptrack_handle(): a free handle, or MAPTRACK_TAIL when the limit is reached. */
 export function getMaptrackHandle(domain: Domain): number {
   const { base } = domain;
-  const { i32, u32 } = domain.machine.heap;
-  const lock = (base + GT.maptrack_lock) >>> 2;
-  spinLock(i32, lock);
+  const { native } = domain.machine;
+  const { u32 } = domain.machine.heap;
+  native.spinLock(base + GT.maptrack_lock);
   let handle = u32[(base + GT.maptrack_head) >>> 2]!;
   if (handle === u32[(base + GT.maptrack_tail) >>> 2]! && grow(domain)) {
     handle = u32[(base + GT.maptrack_head) >>> 2]!;
@@ -31,19 +30,19 @@ export function getMaptrackHandle(domain: Domain): number {
   else {
     u32[(base + GT.maptrack_head) >>> 2] = u32[(maptrackEntryOf(domain, handle) + REF) >>> 2]!;
   }
-  spinUnlock(i32, lock);
+  native.spinUnlock(base + GT.maptrack_lock);
   return handle;
 }
 
 /** put_maptrack_handle(): the handle is free again. Its flags are zero already. */
 export function putMaptrackHandle(domain: Domain, handle: number): void {
   const { base } = domain;
-  const { i32, u32 } = domain.machine.heap;
-  const lock = (base + GT.maptrack_lock) >>> 2;
+  const { native } = domain.machine;
+  const { u32 } = domain.machine.heap;
   u32[(maptrackEntryOf(domain, handle) + REF) >>> 2] = MAPTRACK_TAIL;
-  spinLock(i32, lock);
+  native.spinLock(base + GT.maptrack_lock);
   append(domain, handle, handle);
-  spinUnlock(i32, lock);
+  native.spinUnlock(base + GT.maptrack_lock);
 }
 
 function append(domain: Domain, first: number, last: number): void {

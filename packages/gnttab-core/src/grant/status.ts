@@ -35,19 +35,18 @@ export function setStatusV1(
   forMap: boolean,
 ): number {
   const { i32, u32 } = machine.heap;
-  const word = shared >>> 2;
   const mask = forMap ? GTF_type_mask | GTF_sub_page : GTF_type_mask;
   const pinned = u32[(active + PIN) >>> 2] !== 0;
+  const use = readonly ? GTF_reading : GTF_reading | GTF_writing;
   // A plain look will do: the exchange fails if it was stale.
-  let seen = i32[word]!;
+  let seen = i32[shared >>> 2]!;
   for (let retries = 0; retries <= MAX_RETRIES; retries++) {
     const grantedTo = seen >>> 16;
     if (!pinned && ((seen & mask) !== GTF_permit_access || grantedTo !== domid)) {
       return GNTST_general_error;
     }
     if (!readonly && (seen & GTF_readonly) !== 0) return GNTST_general_error;
-    const use = readonly ? GTF_reading : GTF_reading | GTF_writing;
-    const previous = Atomics.compareExchange(i32, word, seen, seen | use);
+    const previous = machine.native.cas(shared, seen, seen | use);
     if (previous === seen) return GNTST_okay;
     seen = previous;
   }
@@ -64,10 +63,9 @@ export function reduceStatusForPin(
   active: number,
   readonly: boolean,
 ): void {
-  const { u16, u32 } = machine.heap;
-  const pin = u32[(active + PIN) >>> 2]!;
+  const pin = machine.heap.u32[(active + PIN) >>> 2]!;
   let clear = 0;
   if (!readonly && (pin & GNTPIN_writers) === 0) clear |= GTF_writing;
   if (pin === 0) clear |= GTF_reading;
-  if (clear !== 0) Atomics.and(u16, shared >>> 1, ~clear);
+  if (clear !== 0) machine.native.and16(shared, ~clear & 0xffff);
 }

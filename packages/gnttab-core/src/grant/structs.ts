@@ -1,7 +1,6 @@
 /** Xen's private structs of the grant table: active entries and map track entries. Source: seeds/grant-tables.txt. */
 import { i32, struct, u16, u32 } from '../abi/struct.ts';
-import { DOMAIN } from '../machine/domain.ts';
-import { grantTable } from '../machine/layout.ts';
+import { DOMAIN, grantTable } from '../machine/layout.ts';
 
 /** struct active_grant_entry: what Xen believes of a grant in use, whatever the guest writes meanwhile. */
 export const activeEntry = struct(

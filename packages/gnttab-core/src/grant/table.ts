@@ -10,14 +10,13 @@ import {
   GNTST_okay,
   GNTST_permission_denied,
 } from '../abi/grant-table.ts';
-import type { Domain } from '../machine/domain.ts';
+import type { Domain } from '../machine/machine.ts';
 import {
   allocXenHeapPage,
   freeXenHeapPage,
   shareXenPageWithGuest,
 } from '../machine/frame-table.ts';
 import { INVALID_MFN } from '../machine/layout.ts';
-import { spinLock, spinUnlock, writeLock, writeUnlock } from '../machine/locks.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
 import { ACTIVE_PER_PAGE, activeEntry, GT, MAPTRACK_TAIL } from './structs.ts';
 
@@ -92,12 +91,12 @@ export function listedFrame(domain: Domain, list: number, index: number): number
 
 /** The table's `index`-th shared frame, grown to have it; INVALID_MFN over the limit. */
 export function sharedFrame(domain: Domain, index: number): number {
-  const { i32, u32 } = domain.machine.heap;
-  const lock = (domain.base + GT.lock) >>> 2;
-  writeLock(i32, lock);
+  const { native } = domain.machine;
+  const { u32 } = domain.machine.heap;
+  native.writeLock(domain.base + GT.lock);
   const there =
     index < u32[(domain.base + GT.nr_grant_frames) >>> 2]! || growTable(domain, index + 1);
-  writeUnlock(i32, lock);
+  native.writeUnlock(domain.base + GT.lock);
   return there ? listedFrame(domain, GT.shared_list, index) : INVALID_MFN;
 }
 
@@ -113,16 +112,24 @@ export const sharedEntryV1 = (domain: Domain, ref: number): number =>
 export const activeEntryOf = (domain: Domain, ref: number): number =>
   (listedFrame(domain, GT.active_list, ref >>> 7) << 12) + ((ref & 127) << 5);
 
-/** active_entry_acquire(): locks the entry. The caller holds the table's read lock. */
+/**
+ * active_entry_acquire(): takes the table's read lock and the entry's lock, in that order ("Summary of rules for
+ * locking"), and returns the entry; 0, with nothing locked, if the table has no such reference. (A table only grows.)
+ */
 export function activeEntryAcquire(domain: Domain, ref: number): number {
+  if (ref >= nrGrantEntries(domain)) return 0;
   const active = activeEntryOf(domain, ref);
-  spinLock(domain.machine.heap.i32, (active + activeEntry.offset.lock) >>> 2);
+  domain.machine.native.readLockAndSpinLock(
+    domain.base + GT.lock,
+    active + activeEntry.offset.lock,
+  );
   return active;
 }
 
-/** active_entry_release(). */
+/** active_entry_release(), and the table's read lock with it. */
 export function activeEntryRelease(domain: Domain, active: number): void {
-  spinUnlock(domain.machine.heap.i32, (active + activeEntry.offset.lock) >>> 2);
+  const { native } = domain.machine;
+  native.readUnlockAndSpinUnlock(domain.base + GT.lock, active + activeEntry.offset.lock);
 }
 
 /** Who may look at or change another domain's table: itself, or a control domain. */
@@ -150,14 +157,14 @@ export function setupTable(caller: Domain, op: SetupTable): void {
 }
 
 function setupTarget(target: Domain, op: SetupTable): number {
-  const { i32, u32 } = target.machine.heap;
+  const { native } = target.machine;
+  const { u32 } = target.machine.heap;
   const { base } = target;
   if (op.nrFrames > u32[(base + GT.max_grant_frames) >>> 2]!) return GNTST_general_error;
-  const lock = (base + GT.lock) >>> 2;
-  writeLock(i32, lock);
+  native.writeLock(base + GT.lock);
   const grown =
     op.nrFrames <= u32[(base + GT.nr_grant_frames) >>> 2]! || growTable(target, op.nrFrames);
-  writeUnlock(i32, lock);
+  native.writeUnlock(base + GT.lock);
   if (!grown) return GNTST_general_error;
   for (let i = 0; i < op.nrFrames; i++) op.frames.push(listedFrame(target, GT.shared_list, i));
   return GNTST_okay;

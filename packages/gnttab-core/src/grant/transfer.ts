@@ -11,9 +11,8 @@ import {
   GTF_transfer_committed,
   GTF_transfer_completed,
 } from '../abi/grant-table.ts';
-import type { Domain } from '../machine/domain.ts';
+import type { Domain } from '../machine/machine.ts';
 import { assignPage, freeStolenPage, stealPage } from '../machine/frame-table.ts';
-import { readLock, readUnlock } from '../machine/locks.ts';
 import { p2m_ram_rw, setP2m } from '../machine/p2m.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
 import { MAX_RETRIES } from './status.ts';
@@ -60,9 +59,9 @@ function transferOne(caller: Domain, op: GnttabTransfer): number {
 
 /** gnttab_prepare_for_transfer(): commits the entry, if it says exactly "accept a transfer from this domain". */
 function prepareForTransfer(receiver: Domain, domid: number, ref: number): boolean {
+  const { native } = receiver.machine;
   const { i32 } = receiver.machine.heap;
-  const lock = (receiver.base + GT.lock) >>> 2;
-  readLock(i32, lock);
+  native.readLock(receiver.base + GT.lock);
   let committed = false;
   if (ref < nrGrantEntries(receiver)) {
     const word = sharedEntryV1(receiver, ref) >>> 2;
@@ -75,18 +74,18 @@ function prepareForTransfer(receiver: Domain, domid: number, ref: number): boole
       seen = previous;
     }
   }
-  readUnlock(i32, lock);
+  native.readUnlock(receiver.base + GT.lock);
   return committed;
 }
 
 /** Writes the frame and then, after a barrier, that the transfer is complete: the receiver may be spinning on it. */
 function complete(receiver: Domain, ref: number, mfn: number): void {
-  const { i32, u16, u32 } = receiver.machine.heap;
-  const lock = (receiver.base + GT.lock) >>> 2;
-  readLock(i32, lock);
+  const { native } = receiver.machine;
+  const { u16, u32 } = receiver.machine.heap;
+  native.readLock(receiver.base + GT.lock);
   const shared = sharedEntryV1(receiver, ref);
   if (receiver.translated) setP2m(receiver, u32[(shared + 4) >>> 2]!, mfn, p2m_ram_rw);
   else u32[(shared + 4) >>> 2] = mfn;
   Atomics.or(u16, shared >>> 1, GTF_transfer_completed);
-  readUnlock(i32, lock);
+  native.readUnlock(receiver.base + GT.lock);
 }

@@ -8,8 +8,7 @@ import {
   GNTST_bad_handle,
   GNTST_okay,
 } from '../abi/grant-table.ts';
-import type { Domain } from '../machine/domain.ts';
-import { readLock, readUnlock } from '../machine/locks.ts';
+import type { Domain } from '../machine/machine.ts';
 import { PAGE_SIZE } from '../machine/page.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
 import { destroyHostMapping } from './host-mapping.ts';
@@ -22,10 +21,9 @@ import {
   GNTPIN_devw_inc,
   GNTPIN_hstr_inc,
   GNTPIN_hstw_inc,
-  GT,
   maptrackEntry,
 } from './structs.ts';
-import { activeEntryAcquire, activeEntryRelease, nrGrantEntries, sharedEntryV1 } from './table.ts';
+import { activeEntryAcquire, activeEntryRelease, sharedEntryV1 } from './table.ts';
 
 /** struct gnttab_unmap_grant_ref. An address of zero leaves that half of the mapping alone. */
 export class GnttabUnmapGrantRef {
@@ -56,25 +54,20 @@ export function unmapGrantRef(mapper: Domain, op: GnttabUnmapGrantRef): void {
 
 function unmapEntry(mapper: Domain, entry: number, op: GnttabUnmapGrantRef): number {
   const { machine } = mapper;
-  const { i32, u16, u32 } = machine.heap;
+  const { u16, u32 } = machine.heap;
   if (Atomics.load(u16, (entry + FLAGS) >>> 1) === 0) return GNTST_bad_handle;
   const dom = u16[(entry + DOMID) >>> 1]!;
   const ref = u32[(entry + REF) >>> 2]!;
   const granter = machine.domainById(dom);
   if (granter === undefined) return GNTST_bad_domain;
-  const lock = (granter.base + GT.lock) >>> 2;
-  readLock(i32, lock);
-  let status = GNTST_bad_handle as number;
-  if (ref < nrGrantEntries(granter)) {
-    const active = activeEntryAcquire(granter, ref);
-    // Another thread may have freed the entry before we had its lock.
-    const flags = Atomics.load(u16, (entry + FLAGS) >>> 1);
-    const same =
-      flags !== 0 && u16[(entry + DOMID) >>> 1] === dom && u32[(entry + REF) >>> 2] === ref;
-    if (same) status = unmapActive(mapper, granter, active, entry, flags, op);
-    activeEntryRelease(granter, active);
-  }
-  readUnlock(i32, lock);
+  const active = activeEntryAcquire(granter, ref);
+  if (active === 0) return GNTST_bad_handle;
+  // Another thread may have freed the entry before we had its lock.
+  const flags = Atomics.load(u16, (entry + FLAGS) >>> 1);
+  const same =
+    flags !== 0 && u16[(entry + DOMID) >>> 1] === dom && u32[(entry + REF) >>> 2] === ref;
+  const status = same ? unmapActive(mapper, granter, active, entry, flags, op) : GNTST_bad_handle;
+  activeEntryRelease(granter, active);
   if (status === GNTST_okay && granter.isDying) machine.reapWhenEmpty(granter);
   return status;
 }
@@ -124,7 +117,7 @@ function unmapActive(
  */
 export function releaseMappings(dying: Domain): void {
   const { machine } = dying;
-  const { i32, u16, u32 } = machine.heap;
+  const { u16, u32 } = machine.heap;
   for (let handle = 0; handle < nrMaptrackEntries(dying); handle++) {
     const entry = maptrackEntryOf(dying, handle);
     const flags = u16[(entry + FLAGS) >>> 1]!;
@@ -133,8 +126,6 @@ export function releaseMappings(dying: Domain): void {
     const ref = u32[(entry + REF) >>> 2]!;
     const granter = machine.domainById(u16[(entry + DOMID) >>> 1]!);
     if (granter === undefined) continue;
-    const lock = (granter.base + GT.lock) >>> 2;
-    readLock(i32, lock);
     const active = activeEntryAcquire(granter, ref);
     const readonly = (flags & GNTMAP_readonly) !== 0;
     if ((flags & GNTMAP_host_map) !== 0) {
@@ -146,6 +137,5 @@ export function releaseMappings(dying: Domain): void {
     }
     reduceStatusForPin(machine, sharedEntryV1(granter, ref), active, readonly);
     activeEntryRelease(granter, active);
-    readUnlock(i32, lock);
   }
 }

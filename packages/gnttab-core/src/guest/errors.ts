@@ -9,9 +9,7 @@ export class GrantError extends Error {
   readonly status: number | undefined;
 
   constructor(attempt: string, reason: number | string) {
-    super(
-      `${attempt}: ${typeof reason === 'string' ? reason : gnttabErrorMessage(reason)}`,
-    );
+    super(`${attempt}: ${typeof reason === 'string' ? reason : gnttabErrorMessage(reason)}`);
     this.status = typeof reason === 'string' ? undefined : reason;
   }
 }

@@ -6,7 +6,7 @@ import { DOMID_SELF, sharedInfo, vcpuInfo } from '../abi/xen.ts';
 import { XENMAPSPACE_shared_info } from '../abi/memory.ts';
 import type { Hypercalls } from '../hypercall/hypercalls.ts';
 import type { Bank } from '../machine/bank.ts';
-import type { Domain } from '../machine/domain.ts';
+import type { Domain } from '../machine/machine.ts';
 import { bankOffset, type DomId, type Port } from '../machine/page.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
 import { EventChannelError } from './errors.ts';

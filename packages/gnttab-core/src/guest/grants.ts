@@ -13,7 +13,7 @@ import {
 } from '../abi/grant-table.ts';
 import { XENMAPSPACE_grant_table } from '../abi/memory.ts';
 import type { Bank } from '../machine/bank.ts';
-import type { Domain } from '../machine/domain.ts';
+import type { Domain } from '../machine/machine.ts';
 import { bankOffset, type DomId, type Gfn, type GrantRef } from '../machine/page.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
 import type { Hypercalls } from '../hypercall/hypercalls.ts';

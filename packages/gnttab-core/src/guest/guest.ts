@@ -1,7 +1,6 @@
 /** What a guest kernel offers its drivers: memory, grants, mappings, event channels, hypercalls. */
 import { Hypercalls } from '../hypercall/hypercalls.ts';
-import type { Domain } from '../machine/domain.ts';
-import type { Machine } from '../machine/machine.ts';
+import type { Domain, Machine } from '../machine/machine.ts';
 import type { DomId } from '../machine/page.ts';
 import { EventPorts } from './event-ports.ts';
 import { GrantReferences } from './grants.ts';

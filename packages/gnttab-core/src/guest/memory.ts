@@ -4,7 +4,7 @@
  */
 import { type Access, type AddressSpace, readBytes, writeBytes } from '../machine/address-space.ts';
 import type { Bank } from '../machine/bank.ts';
-import type { Domain } from '../machine/domain.ts';
+import type { Domain } from '../machine/machine.ts';
 import { PV_VA_BASE } from '../machine/domain-build.ts';
 import { domainAddressSpace } from '../machine/domain-space.ts';
 import { invariant } from '../machine/errors.ts';

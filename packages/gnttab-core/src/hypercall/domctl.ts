@@ -11,7 +11,7 @@ import {
   initGrantTable,
   releaseMappings,
 } from '../grant/index.ts';
-import { DOMAIN, type Domain } from '../machine/domain.ts';
+import type { Domain, Machine } from '../machine/machine.ts';
 import {
   buildDomain,
   type DomainOptions,
@@ -19,8 +19,7 @@ import {
   reapDomain,
   relinquishMemory,
 } from '../machine/domain-build.ts';
-import { DOMDYING_dying } from '../machine/layout.ts';
-import type { Machine } from '../machine/machine.ts';
+import { DOMAIN, DOMDYING_dying } from '../machine/layout.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
 
 export interface CreateDomainOptions extends DomainOptions, GrantTableLimits {

@@ -28,7 +28,7 @@ import {
   transfer,
   unmapGrantRef,
 } from '../grant/index.ts';
-import type { Domain } from '../machine/domain.ts';
+import type { Domain } from '../machine/machine.ts';
 import { INVALID_MFN } from '../machine/layout.ts';
 import {
   addToPhysmap,

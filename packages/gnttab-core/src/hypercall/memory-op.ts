@@ -2,7 +2,7 @@
 import { XEN_EFAULT, XEN_EINVAL, XEN_ENOMEM, XEN_EPERM } from '../abi/errno.ts';
 import { XENMAPSPACE_grant_table, XENMAPSPACE_shared_info } from '../abi/memory.ts';
 import { sharedFrame } from '../grant/table.ts';
-import type { Domain } from '../machine/domain.ts';
+import type { Domain } from '../machine/machine.ts';
 import {
   allocDomainPage,
   getPage,

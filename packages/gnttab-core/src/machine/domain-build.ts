@@ -1,6 +1,6 @@
 /** Building a domain's memory, and taking it apart. Grant table and event channels are added by their own code. */
 import { DOMID_FIRST_RESERVED } from '../abi/xen.ts';
-import { DOMAIN, type Domain } from './domain.ts';
+import type { Domain, Machine } from './machine.ts';
 import {
   allocDomainPage,
   allocXenHeapPage,
@@ -9,6 +9,7 @@ import {
   shareXenPageWithGuest,
 } from './frame-table.ts';
 import {
+  DOMAIN,
   DOMAIN_privileged,
   DOMAIN_translated,
   domainStruct,
@@ -16,7 +17,6 @@ import {
   machineHeader,
   pageInfo,
 } from './layout.ts';
-import type { Machine } from './machine.ts';
 import { invariant } from './errors.ts';
 import { p2m_ram_rw, setP2m } from './p2m.ts';
 import { type DomId, domId, frameAddress, PAGE_SIZE } from './page.ts';

@@ -1,7 +1,7 @@
 /** The two address spaces of the design's section 2: by page table (PV) and by p2m (translated). */
 import { type Access, type AddressSpace, PageFault } from './address-space.ts';
 import type { Bank } from './bank.ts';
-import type { Domain } from './domain.ts';
+import type { Domain } from './machine.ts';
 import { entryFrame, entryType, p2m_grant_map_ro, p2mEntry } from './p2m.ts';
 import { bankOffset, frameAddress, type MachineAddress, PAGE_SHIFT } from './page.ts';
 import { _PAGE_PRESENT, _PAGE_RW, pteAddress, pteFrame } from './page-table.ts';

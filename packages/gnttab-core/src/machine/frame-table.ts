@@ -4,11 +4,17 @@
  * Names follow Xen's mm: get_page, put_page, get_page_type, steal_page, assign_pages.
  */
 import { DOMID_INVALID, DOMID_XEN } from '../abi/xen.ts';
-import { DOMAIN, type Domain } from './domain.ts';
+import type { Domain, Machine } from './machine.ts';
 import { invariant } from './errors.ts';
-import { INVALID_MFN, machineHeader, pageInfo } from './layout.ts';
-import { spinLock, spinUnlock } from './locks.ts';
-import type { Machine } from './machine.ts';
+import {
+  DOMAIN,
+  INVALID_MFN,
+  machineHeader,
+  pageInfo,
+  PGC_allocated,
+  PGC_count_mask,
+  PGC_xen_heap,
+} from './layout.ts';
 import { bankOffset, frameAddress, PAGE_SIZE } from './page.ts';
 
 const {
@@ -25,19 +31,6 @@ const {
   unused_from: UNUSED_FROM,
   free_pages: FREE_PAGES,
 } = machineHeader.offset;
-
-/** The allocation itself holds one reference. */
-export const PGC_allocated = 0x4000_0000;
-/** A frame of the hypervisor's own, shared with a guest perhaps, never given away. */
-export const PGC_xen_heap = 0x2000_0000;
-export const PGC_count_mask = 0x03ff_ffff;
-
-/** Types a frame can have while references of that type exist. */
-export const PGT_none = 0;
-export const PGT_l1_page_table = 0x1000_0000;
-export const PGT_writable_page = 0x2000_0000;
-export const PGT_type_mask = 0x7000_0000;
-export const PGT_count_mask = 0x03ff_ffff;
 
 /** m2p of a frame that is nobody's pseudo-physical page. */
 export const INVALID_M2P_ENTRY = 0xffff_ffff;
@@ -86,7 +79,7 @@ export function allocDomainPage(domain: Domain): number {
 export function assignPage(domain: Domain, frame: number): boolean {
   const { machine, base } = domain;
   const { u16, u32, i32 } = machine.heap;
-  spinLock(i32, (base + DOMAIN.page_alloc_lock) >>> 2);
+  machine.native.spinLock(base + DOMAIN.page_alloc_lock);
   const total = u32[(base + DOMAIN.tot_pages) >>> 2]!;
   const room = total < u32[(base + DOMAIN.max_pages) >>> 2]! && !domain.isDying;
   if (room) {
@@ -97,7 +90,7 @@ export function assignPage(domain: Domain, frame: number): boolean {
     linkPage(domain, frame, info);
     Atomics.store(i32, (info + COUNT) >>> 2, PGC_allocated | 1);
   }
-  spinUnlock(i32, (base + DOMAIN.page_alloc_lock) >>> 2);
+  machine.native.spinUnlock(base + DOMAIN.page_alloc_lock);
   return room;
 }
 
@@ -134,26 +127,15 @@ export function ownerOf(machine: Machine, frame: number): number {
 export function getPage(machine: Machine, frame: number, domid: number): boolean {
   const info = machine.pageInfo(frame);
   if (info === 0) return false;
-  const { i32, u16 } = machine.heap;
-  const word = (info + COUNT) >>> 2;
-  // A plain look will do: the exchange fails if it was stale.
-  let count = i32[word]!;
-  for (;;) {
-    const references = count & PGC_count_mask;
-    if (references === 0 || references === PGC_count_mask) return false;
-    const seen = Atomics.compareExchange(i32, word, count, count + 1);
-    if (seen === count) break;
-    count = seen;
-  }
-  if (u16[(info + OWNER) >>> 1] === domid) return true;
-  putPage(machine, frame);
-  return false;
+  const taken = machine.native.getPage(info, domid);
+  if (taken === 2) putPage(machine, frame);
+  return taken === 1;
 }
 
 /** put_page(): drops a reference; the frame is freed with the last one. */
 export function putPage(machine: Machine, frame: number): void {
   const info = machine.pageInfo(frame);
-  const left = Atomics.sub(machine.heap.i32, (info + COUNT) >>> 2, 1) - 1;
+  const left = machine.native.putPage(info);
   if ((left & PGC_count_mask) === 0) {
     const owner = machine.domainById(machine.heap.u16[(info + OWNER) >>> 1]!);
     if (owner !== undefined) withPageLock(owner, () => unlinkPage(owner, info));
@@ -162,30 +144,20 @@ export function putPage(machine: Machine, frame: number): void {
 }
 
 function withPageLock(domain: Domain, action: () => void): void {
-  const { i32 } = domain.machine.heap;
-  spinLock(i32, (domain.base + DOMAIN.page_alloc_lock) >>> 2);
+  const { native } = domain.machine;
+  native.spinLock(domain.base + DOMAIN.page_alloc_lock);
   action();
-  spinUnlock(i32, (domain.base + DOMAIN.page_alloc_lock) >>> 2);
+  native.spinUnlock(domain.base + DOMAIN.page_alloc_lock);
 }
 
 /** get_page_type(): a frame has one type at a time; false if it is in use as another. */
 export function getPageType(machine: Machine, frame: number, type: number): boolean {
-  const { i32 } = machine.heap;
-  const word = (machine.pageInfo(frame) + TYPE) >>> 2;
-  let info = i32[word]!;
-  for (;;) {
-    const uses = info & PGT_count_mask;
-    if (uses > 0 && (info & PGT_type_mask) !== type) return false;
-    if (uses === PGT_count_mask) return false;
-    const seen = Atomics.compareExchange(i32, word, info, type | (uses + 1));
-    if (seen === info) return true;
-    info = seen;
-  }
+  return machine.native.getPageType(machine.pageInfo(frame), type) !== 0;
 }
 
 /** put_page_type(). */
 export function putPageType(machine: Machine, frame: number): void {
-  Atomics.sub(machine.heap.i32, (machine.pageInfo(frame) + TYPE) >>> 2, 1);
+  machine.native.putPageType(machine.pageInfo(frame));
 }
 
 /**
@@ -201,10 +173,7 @@ export function stealPage(domain: Domain, frame: number): boolean {
   const word = (info + COUNT) >>> 2;
   if (Atomics.compareExchange(i32, word, PGC_allocated | 1, 0) !== (PGC_allocated | 1))
     return false;
-  const lock = (domain.base + DOMAIN.page_alloc_lock) >>> 2;
-  spinLock(i32, lock);
-  unlinkPage(domain, info);
-  spinUnlock(i32, lock);
+  withPageLock(domain, () => unlinkPage(domain, info));
   u16[(info + OWNER) >>> 1] = DOMID_INVALID;
   i32[(info + TYPE) >>> 2] = 0;
   return true;
@@ -240,8 +209,8 @@ export function referenceCount(machine: Machine, frame: number): number {
 export const freePages = (machine: Machine): number => machine.heap.u32[FREE_PAGES >>> 2]!;
 
 function takeFree(machine: Machine): number {
-  const { u8, u32, i32 } = machine.heap;
-  spinLock(i32, HEAP_LOCK >>> 2);
+  const { u8, u32 } = machine.heap;
+  machine.native.spinLock(HEAP_LOCK);
   let frame = u32[FREE_HEAD >>> 2]!;
   const recycled = frame !== INVALID_MFN;
   if (recycled) {
@@ -252,7 +221,7 @@ function takeFree(machine: Machine): number {
     u32[UNUSED_FROM >>> 2] = frame + 1;
     u32[FREE_PAGES >>> 2]! -= 1;
   }
-  spinUnlock(i32, HEAP_LOCK >>> 2);
+  machine.native.spinUnlock(HEAP_LOCK);
   // A frame never used before is zero already; another's must not be readable by its next owner.
   if (recycled) {
     const from = bankOffset(frameAddress(frame));
@@ -268,9 +237,9 @@ function giveFree(machine: Machine, frame: number): void {
   i32[(info + TYPE) >>> 2] = 0;
   // A foreign bank's frames belong to their guest's memory: freed, they are nobody's for good.
   if (machine.bank(frame) !== machine.heap) return;
-  spinLock(i32, HEAP_LOCK >>> 2);
+  machine.native.spinLock(HEAP_LOCK);
   u32[(info + NEXT) >>> 2] = u32[FREE_HEAD >>> 2]!;
   u32[FREE_HEAD >>> 2] = frame;
   u32[FREE_PAGES >>> 2]! += 1;
-  spinUnlock(i32, HEAP_LOCK >>> 2);
+  machine.native.spinUnlock(HEAP_LOCK);
 }

@@ -10,18 +10,12 @@ export {
 export { Bank, type BankMemory, nativeMemory } from './bank.ts';
 export { type Clock, VirtualClock } from './clock.ts';
 export { type CounterName, counterNames, type Counters, zeroCounters } from './counters.ts';
-export { Domain } from './domain.ts';
 export { type DomainOptions, OutOfMemory, PV_VA_BASE } from './domain-build.ts';
 export { invariant, InvariantError } from './errors.ts';
 export { freePages, ownerOf, referenceCount } from './frame-table.ts';
 export { INVALID_MFN } from './layout.ts';
-export {
-  createMachine,
-  type Log,
-  Machine,
-  type MachineOptions,
-  type MachineShare,
-} from './machine.ts';
+export { createMachine, type MachineOptions } from './create-machine.ts';
+export { Domain, type Log, Machine, type MachineShare } from './machine.ts';
 export * from './page.ts';
 export { type Random, seededRandom } from './random.ts';
 export type { Scheduler } from './scheduler.ts';

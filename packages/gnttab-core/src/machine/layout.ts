@@ -62,6 +62,19 @@ export const pageInfo = struct(
   { size: 24 },
 );
 
+/** page_info.count_info: the allocation itself holds one reference. */
+export const PGC_allocated = 0x4000_0000;
+/** A frame of the hypervisor's own, shared with a guest perhaps, never given away. */
+export const PGC_xen_heap = 0x2000_0000;
+export const PGC_count_mask = 0x03ff_ffff;
+
+/** page_info.type_info: types a frame can have while references of that type exist. */
+export const PGT_none = 0;
+export const PGT_l1_page_table = 0x1000_0000;
+export const PGT_writable_page = 0x2000_0000;
+export const PGT_type_mask = 0x7000_0000;
+export const PGT_count_mask = 0x03ff_ffff;
+
 /** struct grant_table: one for each domain, inside its struct domain. */
 export const grantTable = struct('grant_table', {
   /** The rwlock over everything below; see seeds/grant-tables.txt, "Locking". */
@@ -117,6 +130,9 @@ export const domainStruct = struct('domain', {
   evtchn: eventChannels,
   counters: array(u64, counterNames.length),
 });
+
+/** Byte offsets of the members of struct domain. */
+export const DOMAIN = domainStruct.offset;
 
 /** domainStruct.flags. */
 export const DOMAIN_translated = 1;

@@ -3,24 +3,36 @@
  * in bank 0; this object is a handle on it, and several may be attached to the same memory (design section 1).
  */
 import { DOMID_FIRST_RESERVED } from '../abi/xen.ts';
-import { Bank, type BankMemory, nativeMemory } from './bank.ts';
+import { Bank, type BankMemory } from './bank.ts';
 import { type Clock, VirtualClock } from './clock.ts';
-import { Domain } from './domain.ts';
 import { invariant } from './errors.ts';
 import { realClock } from './host.ts';
+import { BANK_foreign, describeBank, frameTablePages, takeUnused } from './heap.ts';
+import {
+  addTo,
+  counterAt,
+  counterIndex,
+  type CounterName,
+  counterNames,
+  type Counters,
+} from './counters.ts';
 import {
   bankEntry,
-  INVALID_MFN,
+  DOMAIN,
+  DOMAIN_privileged,
+  DOMAIN_translated,
+  DOMDYING_alive,
   LAYOUT_VERSION,
   MACHINE_MAGIC,
   machineHeader,
   MAX_BANKS,
   pageInfo,
 } from './layout.ts';
+import type { Native } from './native-code.ts';
 import { bankOffset, BANK_SHIFT, type DomId, type MachineAddress, PAGE_SIZE } from './page.ts';
 import { type Random, seededRandom } from './random.ts';
 import { RealScheduler, type Scheduler, SeededScheduler } from './scheduler.ts';
-import { Trace, traceHeader, traceRecord } from './trace.ts';
+import { Trace } from './trace.ts';
 
 /** Where the library's rare remarks go; a pino logger fits. */
 export interface Log {
@@ -31,18 +43,6 @@ export interface Log {
 }
 const quiet: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
-export interface MachineOptions {
-  /** With a seed the run is repeatable: seeded scheduler, virtual clock. Without: microtasks, real time. */
-  seed?: number | undefined;
-  /** Frames of bank 0, which holds the hypervisor and the domains; at most 65,536 (256 MiB). Default 16,384. */
-  memoryPages?: number;
-  /** false: memory that only this thread sees, as where SharedArrayBuffer is missing. */
-  shared?: boolean;
-  /** Room of the trace ring, in records (a power of two). Default 4096; 0 is no trace. */
-  traceRecords?: number;
-  log?: Log;
-}
-
 /** What another thread (or another handle) needs to attach to a machine. */
 export interface MachineShare {
   readonly banks: readonly { readonly memory: BankMemory; readonly foreign: boolean }[];
@@ -50,13 +50,14 @@ export interface MachineShare {
 }
 
 const { banks: BANKS, nr_banks: NR_BANKS } = machineHeader.offset;
-const { pages: BANK_PAGE_COUNT, frame_table: FRAME_TABLE, flags: BANK_FLAGS } = bankEntry.offset;
-const BANK_foreign = 1;
+const { pages: BANK_PAGE_COUNT, frame_table: FRAME_TABLE } = bankEntry.offset;
 
 export class Machine {
   readonly banks: Bank[];
   /** Bank 0, where the hypervisor's structs are. It is native: its views may be kept. */
   readonly heap: Bank;
+  /** Bank 0's locks and reference counts; see native-code.ts. */
+  readonly native: Native;
   readonly clock: Clock;
   readonly scheduler: Scheduler;
   readonly random: Random;
@@ -74,6 +75,8 @@ export class Machine {
   constructor(share: MachineShare, log: Log = quiet) {
     this.banks = share.banks.map(({ memory, foreign }, index) => new Bank(index, memory, foreign));
     this.heap = this.banks[0]!;
+    this.native = this.heap.native!;
+    invariant(this.native !== undefined, 'bank 0 is native');
     const header = machineHeader.cursor().at(this.heap.view, 0);
     invariant(header.magic === MACHINE_MAGIC, 'this memory holds no machine');
     invariant(header.layout_version === LAYOUT_VERSION, 'this machine has another layout');
@@ -130,8 +133,7 @@ export class Machine {
     const index = header.nr_banks;
     if (index === MAX_BANKS) throw new RangeError(`a machine has at most ${MAX_BANKS} banks`);
     const bank = new Bank(index, memory, true);
-    const tablePages = Math.ceil((bank.pages * pageInfo.size) / PAGE_SIZE);
-    const table = takeUnused(this.heap, tablePages);
+    const table = takeUnused(this.heap, frameTablePages(bank));
     this.banks.push(bank);
     describeBank(this.heap, index, bank.pages, table * PAGE_SIZE, BANK_foreign);
     return index;
@@ -180,56 +182,60 @@ export class Machine {
   }
 }
 
-function describeBank(heap: Bank, index: number, pages: number, frameTable: number, flags: number) {
-  const { u32 } = heap;
-  const entry = BANKS + index * bankEntry.size;
-  u32[(entry + BANK_PAGE_COUNT) >>> 2] = pages;
-  u32[(entry + FRAME_TABLE) >>> 2] = frameTable;
-  u32[(entry + BANK_FLAGS) >>> 2] = flags;
-  Atomics.store(u32, NR_BANKS >>> 2, index + 1);
-}
+/** A domain: a handle on its struct domain in bank 0 (design sections 1 and 2). */
+export class Domain {
+  readonly machine: Machine;
+  readonly id: DomId;
+  /** Byte offset in bank 0 of the struct domain. */
+  readonly base: number;
+  /** Auto-translated (HVM, PVH): its frame numbers are gfns. Otherwise PV: they are mfns. */
+  readonly translated: boolean;
+  /** A control domain: may act for others where the interface allows it. */
+  readonly privileged: boolean;
 
-/** Takes `pages` neighbouring frames that were never used; throws RangeError when there are none. */
-function takeUnused(heap: Bank, pages: number): number {
-  const { unused_from, free_pages } = machineHeader.offset;
-  const { u32 } = heap;
-  const first = u32[unused_from >>> 2]!;
-  if (first + pages > heap.pages) {
-    throw new RangeError(`machine memory is full: ${pages} neighbouring frames are not to be had`);
+  constructor(machine: Machine, id: DomId, base: number) {
+    this.machine = machine;
+    this.id = id;
+    this.base = base;
+    const flags = machine.heap.u16[(base + DOMAIN.flags) >>> 1]!;
+    this.translated = (flags & DOMAIN_translated) !== 0;
+    this.privileged = (flags & DOMAIN_privileged) !== 0;
   }
-  u32[unused_from >>> 2] = first + pages;
-  u32[free_pages >>> 2]! -= pages;
-  return first;
-}
 
-/** Creates a machine: memory, frame table, and the devices of time and chance. */
-export function createMachine(options: MachineOptions = {}): Machine {
-  const { seed, memoryPages = 16_384, shared, traceRecords = 4096, log } = options;
-  if (traceRecords !== 0 && (traceRecords & (traceRecords - 1)) !== 0) {
-    throw new RangeError(`traceRecords ${traceRecords} is not a power of two`);
+  /** false once the domain's destruction has begun, or its id belongs to another. */
+  get alive(): boolean {
+    return this.machine.domainById(this.id) === this && !this.isDying;
   }
-  const memory = nativeMemory(memoryPages, shared);
-  const heap = new Bank(0, memory, false);
-  const pages = (bytes: number) => Math.ceil(bytes / PAGE_SIZE);
 
-  const header = machineHeader.cursor().at(heap.view, 0);
-  header.magic = MACHINE_MAGIC;
-  header.layout_version = LAYOUT_VERSION;
-  header.free_head = INVALID_MFN;
-  header.unused_from = pages(machineHeader.size);
-  header.free_pages = heap.pages - header.unused_from;
-  header.domain_table = takeUnused(heap, pages(DOMID_FIRST_RESERVED * 4)) * PAGE_SIZE;
-  describeBank(
-    heap,
-    0,
-    heap.pages,
-    takeUnused(heap, pages(heap.pages * pageInfo.size)) * PAGE_SIZE,
-    0,
-  );
-  if (traceRecords > 0) {
-    const bytes = traceHeader.size + traceRecords * traceRecord.size;
-    header.trace = takeUnused(heap, pages(bytes)) * PAGE_SIZE;
-    header.trace_records = traceRecords;
+  get isDying(): boolean {
+    return this.machine.heap.u32[(this.base + DOMAIN.is_dying) >>> 2] !== DOMDYING_alive;
   }
-  return new Machine({ banks: [{ memory, foreign: false }], seed }, log);
+
+  /** Pages the domain owns. */
+  get totPages(): number {
+    return this.machine.heap.u32[(this.base + DOMAIN.tot_pages) >>> 2]!;
+  }
+
+  /** Pages the domain may own. */
+  get maxPages(): number {
+    return this.machine.heap.u32[(this.base + DOMAIN.max_pages) >>> 2]!;
+  }
+
+  /** Frame of the shared info page. */
+  get sharedInfo(): number {
+    return this.machine.heap.u32[(this.base + DOMAIN.shared_info) >>> 2]!;
+  }
+
+  /** Adds to one of the domain's counters. */
+  count(name: CounterName, amount = 1): void {
+    addTo(this.machine.heap, this.base + DOMAIN.counters + counterIndex[name] * 8, amount);
+  }
+
+  /** The domain's counters as they stand. */
+  counters(): Counters {
+    const { heap } = this.machine;
+    return Object.fromEntries(
+      counterNames.map((name, i) => [name, counterAt(heap, this.base + DOMAIN.counters + i * 8)]),
+    ) as Counters;
+  }
 }

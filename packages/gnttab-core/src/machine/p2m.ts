@@ -2,9 +2,9 @@
  * Physical-to-machine: which frame is behind a guest frame number, and of what type (p2m_type_t). For a translated
  * domain this is its address space; for a PV domain it is the phys_to_machine_mapping that the guest keeps.
  */
-import { DOMAIN, type Domain } from './domain.ts';
+import type { Domain } from './machine.ts';
 import { setFrameGfn } from './frame-table.ts';
-import { INVALID_MFN } from './layout.ts';
+import { DOMAIN, INVALID_MFN } from './layout.ts';
 import { ensureLeaf, ROOT_ENTRIES, rootWord } from './radix.ts';
 
 export const p2m_invalid = 0;

@@ -3,17 +3,9 @@
  * reference to its frame, and a writable one a reference of type PGT_writable_page, whoever owns the frame. An entry is
  * *foreign* when it maps a frame that its domain does not own.
  */
-import { DOMAIN, type Domain } from './domain.ts';
-import {
-  getPage,
-  getPageType,
-  ownerOf,
-  PGT_writable_page,
-  putPage,
-  putPageType,
-} from './frame-table.ts';
-import { INVALID_MFN } from './layout.ts';
-import type { Machine } from './machine.ts';
+import type { Domain, Machine } from './machine.ts';
+import { getPage, getPageType, ownerOf, putPage, putPageType } from './frame-table.ts';
+import { DOMAIN, INVALID_MFN, PGT_writable_page } from './layout.ts';
 import { bankOffset, frameAddress, type MachineAddress, PAGE_SHIFT } from './page.ts';
 import { ensureLeaf, ROOT_ENTRIES, rootWord } from './radix.ts';
 
