@@ -35,7 +35,7 @@ beforeEach(async () => {
 });
 
 /** The honest vifs of another guest go on, and at the end nothing is left of any vif. */
-afterEach(async () => {
+async function nothingElseIsLost(): Promise<void> {
   const probe = frame(3000, 99);
   received.length = 0;
   expect(honest[0].send(probe)).toBe('sent');
@@ -45,7 +45,8 @@ afterEach(async () => {
   await netback.close();
   expect(resources(net)[0]).toEqual(baseline[0]);
   expect(resources(net)[2]).toEqual(baseline[2]);
-});
+}
+afterEach(nothingElseIsLost);
 
 const attackerPath = () => `backend/vif/${net.guests[0].guest.id}/0`;
 const vif = () => netback.vifs.get(attackerPath())!;

@@ -106,10 +106,9 @@ export interface RawBack {
 
 /**
  * A backend that offers everything, maps what the frontend publishes, says Connected, and then does nothing by itself.
- * The frontend has to begin in the meantime.
+ * The device is attached, and the frontend has to begin in the meantime.
  */
 export async function rawBack(rig: Rig, member: Member, handle = 0): Promise<RawBack> {
-  await attach(rig, member, handle);
   const { guest, store } = rig.driver;
   const peer = domId(member.guest.id);
   const device = await XenbusBackend.open(store, `backend/vif/${peer}/${handle}`);

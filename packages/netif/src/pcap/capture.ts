@@ -21,6 +21,18 @@ export interface CaptureInterface {
   readonly snapBytes: number;
 }
 
+/** A capture format, as a sequence of records that begin with a prefix which tells their length. */
+export interface CaptureFormat {
+  /** Bytes that must be there before the length of the next record is known. */
+  readonly prefixBytes: number;
+  /** True until the header of the file has been decoded. */
+  readonly inHeader: boolean;
+  /** The whole length of the record that starts with `prefix`. */
+  lengthBytes(prefix: Uint8Array, offsetBytes: number): number;
+  /** The frame in a record, if it is one that carries a frame. */
+  decode(record: Uint8Array, offsetBytes: number): CapturedFrame | undefined;
+}
+
 /** Everything that can be wrong with a capture, each with its sentence. */
 export const captureFaults = {
   empty: 'the capture is empty',

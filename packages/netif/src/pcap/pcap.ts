@@ -3,9 +3,8 @@
  * Source: draft-ietf-opsawg-pcap, "PCAP Capture File Format".
  */
 import { CaptureError, LINKTYPE_ETHERNET, maxFrameBytes } from './capture.ts';
-import type { CapturedFrame } from './capture.ts';
+import type { CapturedFrame, CaptureFormat } from './capture.ts';
 import { FieldReader } from './fields.ts';
-import type { CaptureFormat } from './reader.ts';
 
 const headerBytes = 24;
 const recordHeaderBytes = 16;

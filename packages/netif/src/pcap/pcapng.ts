@@ -3,9 +3,8 @@
  * Source: draft-ietf-opsawg-pcapng, "PCAP Now Generic Capture File Format".
  */
 import { CaptureError, LINKTYPE_ETHERNET } from './capture.ts';
-import type { CapturedFrame } from './capture.ts';
+import type { CapturedFrame, CaptureFormat } from './capture.ts';
 import { FieldReader, padded } from './fields.ts';
-import type { CaptureFormat } from './reader.ts';
 
 /** Block types, section 4 of the draft. */
 export const SHB = 0x0a0d0d0a;

@@ -2,22 +2,10 @@
  * Reading captures piece by piece: bytes in, frames out, in whatever chunks the bytes come.
  */
 import { CaptureError } from './capture.ts';
-import type { CapturedFrame } from './capture.ts';
+import type { CapturedFrame, CaptureFormat } from './capture.ts';
 import { FieldReader } from './fields.ts';
 import { pcapFormat } from './pcap.ts';
 import { pcapngFormat } from './pcapng.ts';
-
-/** A capture format, as a sequence of records that begin with a prefix which tells their length. */
-export interface CaptureFormat {
-  /** Bytes that must be there before the length of the next record is known. */
-  readonly prefixBytes: number;
-  /** True until the header of the file has been decoded. */
-  readonly inHeader: boolean;
-  /** The whole length of the record that starts with `prefix`. */
-  lengthBytes(prefix: Uint8Array, offsetBytes: number): number;
-  /** The frame in a record, if it is one that carries a frame. */
-  decode(record: Uint8Array, offsetBytes: number): CapturedFrame | undefined;
-}
 
 const magicBytes = 4;
 
