@@ -3,7 +3,7 @@
 import {
   connectBlkfront,
   startBlkback,
-  vbdConfigKeys,
+  type vbdConfigKeys,
   type Blkback,
   type Blkfront,
   type Disk,
@@ -45,12 +45,16 @@ export interface Rig {
   readonly log: string[];
 }
 
-export async function rig({ seed, guestPages = 1024 }: RigOptions = {}): Promise<Rig> {
+export async function rig({ seed, guestPages = 512 }: RigOptions = {}): Promise<Rig> {
   const log: string[] = [];
   const note = (_: object, line: string) => void log.push(line);
-  const machine = createMachine({ seed, log: { debug() {}, info: note, warn: note, error: note } });
+  const machine = createMachine({
+    seed,
+    memoryPages: 4096,
+    log: { debug() {}, info: note, warn: note, error: note },
+  });
   createDomain(machine, { pages: 16, privileged: true });
-  const driver = bootGuest(createDomain(machine, { pages: 2048 }));
+  const driver = bootGuest(createDomain(machine, { pages: 1024 }));
   const guest = bootGuest(createDomain(machine, { pages: guestPages }));
   const server = new InProcessXenStore(new XenStore(), machine.scheduler);
   const [toolstack, driverStore, guestStore] = [0, driver.id, guest.id].map(
@@ -117,6 +121,9 @@ export const resources = ({ driver, guest }: Rig) => ({
 
 /** Resolves when nothing is left to do but what somebody outside starts. For a seeded rig. */
 export const settled = ({ machine }: Rig): Promise<void> => machine.scheduler.sleep(1);
+
+/** Byte for byte; `toEqual` takes a long time over long arrays. */
+export const same = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
 
 /** What the toolstack finds in a node; undefined if it is missing. */
 export const look = (rig: Rig, path: string): Promise<string | undefined> =>

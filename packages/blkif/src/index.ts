@@ -17,3 +17,4 @@ export type { DiskProperties } from './front/properties.ts';
 export type { BlockRequest, Done, GuestBuffer } from './front/request.ts';
 export type { BlkfrontStats } from './front/stats.ts';
 export * from './keys.ts';
+export { BLK_TRACE } from './trace.ts';

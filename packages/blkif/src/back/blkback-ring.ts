@@ -10,10 +10,11 @@ import {
 } from '@ringside/gnttab-core';
 import { BLKIF_OP_FLUSH_DISKCACHE, BLKIF_OP_READ, BLKIF_RSP_OKAY } from '../abi.ts';
 import type { BlkifRequest, BlkifResponse } from '../blkif-layout.ts';
-import type { Disk } from '../disk/disk.ts';
+import { SECTOR_BYTES, type Disk } from '../disk/disk.ts';
 import type { BouncePages } from './bounce-pages.ts';
 import { checkRequest } from './check-request.ts';
 import type { BlkbackStats } from './stats.ts';
+import { BLK_TRACE } from '../trace.ts';
 import { CopyBatch, Task } from './task.ts';
 
 export interface BlkbackRingOptions {
@@ -83,6 +84,8 @@ export class BlkbackRing {
       const task = this.unused.pop() ?? new Task();
       task.begin(request, checkRequest(request, disk), bounce);
       if (task.operation !== BLKIF_OP_READ) task.copy(this.copies, 'from grants');
+      const sectors512 = task.lengthBytes / SECTOR_BYTES;
+      this.trace(BLK_TRACE.serve, task, task.operation, request.sector_number_lo, sectors512);
       tasks.push(task);
     }
     this.copies.run();
@@ -145,6 +148,7 @@ export class BlkbackRing {
     for (let i = 0; i < tasks.length; i++) {
       const task = tasks[i] as Task;
       ring.put(task);
+      this.trace(BLK_TRACE.answer, task, task.status);
       this.count(task);
       this.recycle(task);
     }
@@ -166,6 +170,11 @@ export class BlkbackRing {
       stats.bytesWritten += task.lengthBytes;
       if (task.operation === BLKIF_OP_FLUSH_DISKCACHE) stats.flushes++;
     }
+  }
+
+  private trace(kind: number, task: Task, b: number, c = 0, d = 0): void {
+    const { guest, port } = this.options;
+    guest.machine.trace.emit(kind, guest.id, (port.port << 16) | task.id_lo, b, c, d);
   }
 
   private recycle(task: Task): void {

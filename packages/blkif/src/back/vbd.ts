@@ -36,7 +36,8 @@ export class Vbd {
   private own: XenbusState = XenbusStateInitialising;
   private frontend: XenbusState = XenbusStateUnknown;
   private removed = false;
-  private working: Promise<void> | undefined;
+  private following = false;
+  private working: Promise<void> = Promise.resolve();
   private readonly watches: { unsubscribe(): void }[] = [];
 
   constructor(guest: Guest, device: XenbusBackend, openDisk: OpenDisk) {
@@ -84,26 +85,34 @@ export class Vbd {
   }
 
   private wake(): void {
-    this.working ??= this.follow().finally(() => (this.working = undefined));
+    if (!this.following) this.working = this.follow();
   }
 
-  /** Act until there is nothing to do in the state that the frontend is in now. */
+  /** Act until there is nothing to do in the state that the frontend is in now. Then the next state wakes it. */
   private async follow(): Promise<void> {
+    this.following = true;
     for (;;) {
       const { frontend } = this;
-      const action = backendActions[this.own][frontend];
-      if (this.removed) return;
+      let acted = false;
       try {
-        if (action === 'offer') await this.offer();
-        else if (action === 'connect') await this.connect();
-        else if (action === 'close') await this.close(XenbusStateClosing);
-        else if (action === 'disconnect') await this.disconnect();
-        else if (frontend === this.frontend) return;
+        acted = !this.removed && (await this.act(frontend));
       } catch (error) {
         await this.refuse(error);
-        if (frontend === this.frontend) return;
       }
+      if (this.removed || (!acted && frontend === this.frontend)) break;
     }
+    // Not in a promise reaction: a state that comes in between would wake nobody.
+    this.following = false;
+  }
+
+  /** One step; false when there is none to take. */
+  private async act(frontend: XenbusState): Promise<boolean> {
+    const action = backendActions[this.own][frontend];
+    if (action === 'offer') await this.offer();
+    else if (action === 'connect') await this.connect();
+    else if (action === 'close') await this.close(XenbusStateClosing);
+    else if (action === 'disconnect') await this.disconnect();
+    return action !== 'wait';
   }
 
   private async offer(): Promise<void> {

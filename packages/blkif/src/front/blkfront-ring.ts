@@ -23,6 +23,7 @@ import type { BlkifRequest, BlkifResponse, BlkifSegment } from '../blkif-layout.
 import { SECTOR_BYTES } from '../disk/disk.ts';
 import { Shadow, Submission, type BlockRequest, type Done, type GuestBuffer } from './request.ts';
 import type { BlkfrontStats } from './stats.ts';
+import { BLK_TRACE } from '../trace.ts';
 import type { StillShared } from './still-shared.ts';
 
 export interface BlkfrontRingOptions {
@@ -162,6 +163,7 @@ export class BlkfrontRing {
     shadow.waiting = true;
     submission.outstanding++;
     ring.put(request);
+    this.trace(BLK_TRACE.request, id, operation, request.sector_number_lo, sectors512);
     stats.requests++;
     if (operation === BLKIF_OP_READ) stats.bytesRead += sectors512 * SECTOR_BYTES;
     else stats.bytesWritten += sectors512 * SECTOR_BYTES;
@@ -221,7 +223,6 @@ export class BlkfrontRing {
       );
     }
     if (!this.endGrants(shadow)) {
-      this.release(id, shadow, BLKIF_RSP_ERROR);
       return this.fail(`response to id ${id} came while the backend still used its pages`);
     }
     this.options.stats.responses++;
@@ -240,6 +241,7 @@ export class BlkfrontRing {
         all = false;
       }
     }
+    shadow.segments = 0;
     return all;
   }
 
@@ -247,6 +249,7 @@ export class BlkfrontRing {
   private release(id: number, shadow: Shadow, status: number): void {
     const { stats } = this.options;
     const submission = shadow.submission as Submission;
+    this.trace(BLK_TRACE.response, id, status);
     shadow.waiting = false;
     shadow.submission = undefined;
     this.freeIds.push(id);
@@ -282,5 +285,10 @@ export class BlkfrontRing {
     this.unused.push(submission);
     done(status);
     if (this.idle) for (const resolve of this.whenIdle.splice(0)) resolve();
+  }
+
+  private trace(kind: number, id: number, b: number, c = 0, d = 0): void {
+    const { guest, port } = this.options;
+    guest.machine.trace.emit(kind, guest.id, (port.port << 16) | id, b, c, d);
   }
 }

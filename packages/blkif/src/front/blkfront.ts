@@ -183,7 +183,8 @@ export class Blkfront {
     // Closing: it still answers, so what is under way can finish. After that nobody answers any more.
     if (state === XenbusStateClosing) void this.close();
     else if (GONE.includes(state)) {
-      this.ring.fail('the backend closed');
+      // When we are closing and nothing waits, this is how it should be.
+      if (this.current !== 'closing' || !this.ring.idle) this.ring.fail('the backend closed');
       void this.close();
     }
   }
