@@ -1,12 +1,16 @@
 /** Helpers around the machine's scheduler. */
-import type { Scheduler } from '@ringside/gnttab-core';
+import type { Guest, Scheduler } from '@ringside/gnttab-core';
 
-/** A task that runs soon after it was asked for, once however often it was asked for. */
-export function coalesced(scheduler: Scheduler, task: () => void): () => void {
+/**
+ * A task of a guest kernel that runs soon after it was asked for, once however often it was asked for, and not any more
+ * when its domain is dead.
+ */
+export function coalesced({ domain, machine }: Guest, task: () => void): () => void {
+  const { scheduler } = machine;
   let asked = false;
   const run = (): void => {
     asked = false;
-    task();
+    if (domain.alive) task();
   };
   return () => {
     if (asked) return;

@@ -40,7 +40,7 @@ export class BackDataPath implements BridgePort<LocalPacket> {
     const { bridge, link, limitSlots, stallNs } = parts;
     const { scheduler, clock } = link.guest.machine;
     this.#parts = parts;
-    this.#schedule = coalesced(scheduler, () => this.#work());
+    this.#schedule = coalesced(link.guest, () => this.#work());
     this.#queue = new GuestQueue({
       limitSlots,
       stallNs,

@@ -48,7 +48,7 @@ export class FrontDataPath {
 
   constructor(parts: FrontDataPathParts) {
     this.#parts = parts;
-    this.#schedule = coalesced(parts.link.guest.machine.scheduler, () => this.#work());
+    this.#schedule = coalesced(parts.link.guest, () => this.#work());
     parts.link.port.events$.subscribe(this.#schedule);
     this.#schedule();
   }

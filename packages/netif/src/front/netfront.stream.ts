@@ -255,8 +255,10 @@ export class Netfront {
     await within(scheduler, closeNs, device.waitForOtherEnd([...gone, XenbusStateClosing]));
     await this.#orGone(device.switchState(XenbusStateClosed));
     await within(scheduler, closeNs, device.waitForOtherEnd([...gone, XenbusStateInitWait]));
-    this.#path.drain();
-    this.#deferredPages = this.#shared.close();
+    if (guest.domain.alive) {
+      this.#path.drain();
+      this.#deferredPages = this.#shared.close();
+    }
     this.#packets.complete();
     this.#work.complete();
     this.#end(reason);
