@@ -1,0 +1,46 @@
+/** Bringing up a driver domain and its guests, down to connected devices; what the demo and the commands begin with. */
+import { type Blkfront, connectBlkfront, type Disk, startBlkback } from '@ringside/blkif';
+import type { Machine } from '@ringside/gnttab-core';
+import { connectNetfront, type Mode, type Netfront, startNetback } from '@ringside/netif';
+import { type RunningDomain, startToolstack, type Toolstack } from '../toolstack/index.ts';
+
+/** A host with a driver domain that runs both backends. */
+export interface Host {
+  readonly machine: Machine;
+  readonly toolstack: Toolstack;
+  readonly driver: RunningDomain;
+}
+
+export interface HostOptions {
+  /** Pages of the driver domain. Default: 4096. */
+  readonly driverPages?: number;
+  /** See `VifBridgeOptions`. */
+  readonly ageingNs?: number;
+}
+
+/** Starts domain 0, the driver domain and its backends. */
+export async function bringUpHost(machine: Machine, options: HostOptions = {}): Promise<Host> {
+  const { driverPages = 4096, ageingNs } = options;
+  const toolstack = await startToolstack(machine);
+  const driver = await toolstack.createDomain({ name: 'driver', pages: driverPages });
+  const { guest, store } = driver;
+  startBlkback({ guest, store, openDisk: toolstack.openDisk });
+  startNetback({ guest, store, ageingNs });
+  return { machine, toolstack, driver };
+}
+
+/** Attaches a disk to a guest and connects it. Rejects as `connectBlkfront` does. */
+export async function plugDisk(host: Host, front: RunningDomain, disk: Disk): Promise<Blkfront> {
+  const device = await host.toolstack.attachDisk({ front, back: host.driver, disk });
+  return connectBlkfront({ guest: front.guest, store: front.store, id: device.id });
+}
+
+/** Attaches a vif to a guest and connects it. Rejects as `connectNetfront` does. */
+export async function plugVif(
+  host: Host,
+  front: RunningDomain,
+  modes: { readonly rx?: Mode | undefined; readonly tx?: Mode | undefined } = {},
+): Promise<Netfront> {
+  const device = await host.toolstack.attachVif({ front, back: host.driver });
+  return connectNetfront({ guest: front.guest, store: front.store, handle: device.id, ...modes });
+}

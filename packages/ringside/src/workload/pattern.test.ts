@@ -1,0 +1,29 @@
+import { expect, test } from 'vitest';
+import { firstDifference, patternSource } from './pattern.ts';
+
+function patternAt(seed: number, offsetBytes: number, lengthBytes: number): Uint8Array {
+  const bytes = new Uint8Array(lengthBytes);
+  patternSource(seed).read(offsetBytes, [bytes]);
+  return bytes;
+}
+
+test('what a byte is depends on the seed and its place alone', () => {
+  const whole = patternAt(7, 0, 8192);
+  expect(patternAt(7, 1024, 2048)).toEqual(whole.slice(1024, 3072));
+  const [a, b] = [new Uint8Array(512), new Uint8Array(1536)];
+  patternSource(7).read(2048, [a, b]);
+  expect([...a, ...b]).toEqual([...whole.slice(2048, 4096)]);
+});
+
+test('no two sectors are the same, near or far, and no two seeds', () => {
+  const sectors = [0, 1, 2, 1000, 2 ** 32, 2 ** 32 + 1, 2 ** 33].flatMap((sector) =>
+    [1, 2].map((seed) => patternAt(seed, sector * 512, 512).join()),
+  );
+  expect(new Set(sectors).size).toBe(sectors.length);
+});
+
+test('the first difference is found', () => {
+  const bytes = Uint8Array.of(1, 2, 3);
+  expect(firstDifference(bytes, Uint8Array.of(1, 2, 3))).toBe(-1);
+  expect(firstDifference(bytes, Uint8Array.of(1, 9, 9))).toBe(1);
+});

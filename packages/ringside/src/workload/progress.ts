@@ -1,0 +1,18 @@
+/** How far a job has come; whoever shows it looks at it from time to time. */
+export class Progress {
+  phase = '';
+  done = 0;
+  total = 0;
+  unit: 'bytes' | 'frames' = 'bytes';
+
+  begin(phase: string, total: number, unit: 'bytes' | 'frames'): void {
+    this.phase = phase;
+    this.total = total;
+    this.unit = unit;
+    this.done = 0;
+  }
+
+  advance(by: number): void {
+    this.done += by;
+  }
+}
