@@ -8,17 +8,17 @@ import {
   GNTST_bad_copy_arg,
   GNTST_bad_domain,
   GNTST_bad_gntref,
+  GNTST_bad_page,
   GNTST_general_error,
   GNTST_okay,
   GNTST_permission_denied,
 } from '../abi/grant-table.ts';
 import { DOMID_SELF } from '../abi/xen.ts';
-import { PGT_writable_page } from '../machine/layout.ts';
 import type { Domain } from '../machine/machine.ts';
-import { getPage, getPageType, putPage, putPageType } from '../machine/frame-table.ts';
+import { getPageFor, ownerOf, putPageFor } from '../machine/frame-table.ts';
 import { frameAddress, PAGE_SIZE } from '../machine/page.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
-import { frameNamed, getPagedFrame } from './frames.ts';
+import { frameNamed } from './frames.ts';
 import { pinFrame } from './map.ts';
 import { reduceStatusForPin, setStatusV1 } from './status.ts';
 import {
@@ -52,61 +52,49 @@ const { pin: PIN, domid: DOMID, frame: FRAME } = activeEntry.offset;
 
 /** struct gnttab_copy_buf: a page that a side has claimed, kept for the next element if that names the same. */
 class CopyBuf {
-  domain: Domain | undefined;
-  readonly readonly: boolean;
-  claimed = false;
-  haveGrant = false;
-  haveType = false;
+  readonly #writable: boolean;
+  #claimed = false;
+  #byRef = false;
   /** Reference or gmfn. */
-  name = 0;
+  #name = 0;
+  #domain: Domain | undefined;
   frame = 0;
 
-  constructor(readonly: boolean) {
-    this.readonly = readonly;
+  constructor(writable: boolean) {
+    this.#writable = writable;
   }
 
-  /** The page that `ptr` names is held already. */
-  holds(ptr: GnttabCopyPtr, byRef: boolean, domain: Domain): boolean {
-    const name = byRef ? ptr.ref : ptr.gmfn;
-    return this.claimed && this.domain === domain && this.haveGrant === byRef && this.name === name;
-  }
-
-  /** gnttab_copy_claim_buf(). */
+  /** gnttab_copy_claim_buf(): holds the page that `ptr` names, unless it is held already. */
   claim(caller: Domain, ptr: GnttabCopyPtr, byRef: boolean, domain: Domain): number {
-    const { machine } = caller;
-    let status: number;
-    if (byRef) {
-      status = this.#acquireGrant(caller, domain, ptr.ref);
-      this.name = ptr.ref;
-    } else {
-      status = getPagedFrame(domain, ptr.gmfn);
-      this.frame = frameNamed(domain, ptr.gmfn);
-      this.name = ptr.gmfn;
+    const name = byRef ? ptr.ref : ptr.gmfn;
+    if (this.#claimed) {
+      if (this.#domain === domain && this.#byRef === byRef && this.#name === name)
+        return GNTST_okay;
+      this.release();
     }
+    const status = byRef ? this.#acquireGrant(caller, domain, name) : this.#ownFrame(domain, name);
     if (status !== GNTST_okay) return status;
-    this.domain = domain;
-    this.haveGrant = byRef;
-    this.claimed = true;
-    if (!this.readonly) {
-      this.haveType = getPageType(machine, this.frame, PGT_writable_page);
-      if (!this.haveType) return GNTST_general_error;
-    }
+    this.#domain = domain;
+    this.#byRef = byRef;
+    this.#name = name;
+    this.#claimed = true;
     return GNTST_okay;
   }
 
   /** gnttab_copy_release_buf(). */
   release(): void {
-    if (!this.claimed) return;
-    const domain = this.domain!;
+    if (!this.#claimed) return;
+    this.#claimed = false;
+    const domain = this.#domain!;
+    putPageFor(domain.machine, this.frame, this.#writable);
+    if (this.#byRef) this.#releaseGrant(domain, this.#name);
+  }
+
+  #ownFrame(domain: Domain, gmfn: number): number {
     const { machine } = domain;
-    if (this.haveType) putPageType(machine, this.frame);
-    putPage(machine, this.frame);
-    if (this.haveGrant) this.#releaseGrant(domain, this.name);
-    if (domain.isDying) machine.reapWhenEmpty(domain);
-    this.claimed = false;
-    this.haveType = false;
-    this.haveGrant = false;
-    this.domain = undefined;
+    this.frame = frameNamed(domain, gmfn);
+    if (getPageFor(machine, this.frame, domain.id, this.#writable)) return GNTST_okay;
+    return ownerOf(machine, this.frame) === domain.id ? GNTST_general_error : GNTST_bad_page;
   }
 
   /** acquire_grant_for_copy(): pins the grant and takes a reference to its frame. */
@@ -121,7 +109,7 @@ class CopyBuf {
   #pin(caller: Domain, granter: Domain, active: number, ref: number): number {
     const { machine } = granter;
     const { u16, u32 } = machine.heap;
-    const { readonly } = this;
+    const readonly = !this.#writable;
     const pin = u32[(active + PIN) >>> 2]!;
     const increment = readonly ? GNTPIN_hstr_inc : GNTPIN_hstw_inc;
     if (pin !== 0) {
@@ -130,24 +118,26 @@ class CopyBuf {
     }
     const checked = pin !== 0 && (readonly || (pin & GNTPIN_writers) !== 0);
     if (checked && granter.isDying) return GNTST_bad_domain;
+    let status = GNTST_okay as number;
+    const shared = sharedEntryV1(granter, ref);
     if (!checked) {
-      const shared = sharedEntryV1(granter, ref);
-      const status = setStatusV1(machine, shared, active, caller.id, readonly, false);
+      status = setStatusV1(machine, shared, active, caller.id, readonly, false);
       if (status !== GNTST_okay) return status;
-      const found =
+      const granted = u32[(shared + 4) >>> 2]!;
+      status =
         pin === 0
-          ? pinFrame(granter, active, u32[(shared + 4) >>> 2]!, caller.id)
-          : sameFrame(granter, active, u32[(shared + 4) >>> 2]!);
-      if (found !== GNTST_okay) {
-        reduceStatusForPin(machine, shared, active, readonly);
-        return found;
-      }
+          ? pinFrame(granter, active, granted, caller.id)
+          : sameFrame(granter, active, granted);
     }
     const frame = u32[(active + FRAME) >>> 2]!;
-    if (!getPage(machine, frame, granter.id)) return GNTST_general_error;
-    this.frame = frame;
-    u32[(active + PIN) >>> 2] = pin + increment;
-    return GNTST_okay;
+    if (status === GNTST_okay && !getPageFor(machine, frame, granter.id, this.#writable)) {
+      status = GNTST_general_error;
+    }
+    if (status === GNTST_okay) {
+      this.frame = frame;
+      u32[(active + PIN) >>> 2] = pin + increment;
+    } else reduceStatusForPin(machine, shared, active, readonly);
+    return status;
   }
 
   /** release_grant_for_copy(). */
@@ -155,8 +145,8 @@ class CopyBuf {
     const { machine } = granter;
     const { u32 } = machine.heap;
     const active = activeEntryAcquire(granter, ref);
-    u32[(active + PIN) >>> 2]! -= this.readonly ? GNTPIN_hstr_inc : GNTPIN_hstw_inc;
-    reduceStatusForPin(machine, sharedEntryV1(granter, ref), active, this.readonly);
+    u32[(active + PIN) >>> 2]! -= this.#writable ? GNTPIN_hstw_inc : GNTPIN_hstr_inc;
+    reduceStatusForPin(machine, sharedEntryV1(granter, ref), active, !this.#writable);
     activeEntryRelease(granter, active);
   }
 }
@@ -167,8 +157,8 @@ function sameFrame(granter: Domain, active: number, granted: number): number {
   return frameNamed(granter, granted) === pinned ? GNTST_okay : GNTST_general_error;
 }
 
-const source = new CopyBuf(true);
-const dest = new CopyBuf(false);
+const source = new CopyBuf(false);
+const dest = new CopyBuf(true);
 
 /** Copies `count` elements; each has its own status, and none stops the rest. */
 export function copy(caller: Domain, ops: readonly GnttabCopy[], count: number): void {
@@ -194,6 +184,7 @@ export function copy(caller: Domain, ops: readonly GnttabCopy[], count: number):
   }
   source.release();
   dest.release();
+  caller.machine.reap();
   caller.count('copies', copies);
   caller.count('copiedBytes', bytes);
 }
@@ -207,16 +198,10 @@ function copyOne(caller: Domain, op: GnttabCopy): number {
   if (typeof sourceDomain === 'number') return sourceDomain;
   const destDomain = sideDomain(caller, op.dest, destByRef);
   if (typeof destDomain === 'number') return destDomain;
-  if (!source.holds(op.source, sourceByRef, sourceDomain)) {
-    source.release();
-    const status = source.claim(caller, op.source, sourceByRef, sourceDomain);
-    if (status !== GNTST_okay) return status;
-  }
-  if (!dest.holds(op.dest, destByRef, destDomain)) {
-    dest.release();
-    const status = dest.claim(caller, op.dest, destByRef, destDomain);
-    if (status !== GNTST_okay) return status;
-  }
+  let status = source.claim(caller, op.source, sourceByRef, sourceDomain);
+  if (status !== GNTST_okay) return status;
+  status = dest.claim(caller, op.dest, destByRef, destDomain);
+  if (status !== GNTST_okay) return status;
   if (op.source.offset + op.len > PAGE_SIZE || op.dest.offset + op.len > PAGE_SIZE) {
     return GNTST_bad_copy_arg;
   }

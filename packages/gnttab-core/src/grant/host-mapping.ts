@@ -10,7 +10,7 @@ import {
   GNTST_okay,
 } from '../abi/grant-table.ts';
 import type { Domain } from '../machine/machine.ts';
-import { putPage, putPageType } from '../machine/frame-table.ts';
+import { putPageFor } from '../machine/frame-table.ts';
 import {
   clearP2m,
   entryFrame,
@@ -121,7 +121,6 @@ function destroyP2mMapping(
   const type = readonly ? p2m_grant_map_ro : p2m_grant_map_rw;
   if (entryType(entry) !== type || entryFrame(entry) !== frame) return GNTST_general_error;
   clearP2m(mapper, gfn);
-  if (!readonly) putPageType(machine, frame);
-  putPage(machine, frame);
+  putPageFor(machine, frame, !readonly);
   return GNTST_okay;
 }

@@ -7,16 +7,16 @@ import {
   GNTMAP_readonly,
   GNTST_bad_domain,
   GNTST_bad_gntref,
+  GNTST_bad_page,
   GNTST_general_error,
   GNTST_no_space,
   GNTST_okay,
 } from '../abi/grant-table.ts';
-import { PGT_writable_page } from '../machine/layout.ts';
 import type { Domain } from '../machine/machine.ts';
-import { getPage, getPageType, putPage, putPageType } from '../machine/frame-table.ts';
+import { getPageFor, ownerOf, putPageFor } from '../machine/frame-table.ts';
 import { PAGE_SIZE } from '../machine/page.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
-import { frameNamed, getPagedFrame } from './frames.ts';
+import { frameNamed } from './frames.ts';
 import { createHostMapping } from './host-mapping.ts';
 import { fillMaptrack, getMaptrackHandle, putMaptrackHandle } from './maptrack.ts';
 import { reduceStatusForPin, setStatusV1 } from './status.ts';
@@ -138,13 +138,15 @@ function mapActive(mapper: Domain, granter: Domain, active: number, op: GnttabMa
   return GNTST_okay;
 }
 
-/** Records in the active entry which frame the grant stands for. */
+/**
+ * Records in the active entry which frame the grant stands for. The pin itself is no reference to the frame: each
+ * mapping, and each copy under way, takes its own, and is refused should the frame have changed hands meanwhile.
+ */
 export function pinFrame(granter: Domain, active: number, granted: number, domid: number): number {
-  const status = getPagedFrame(granter, granted);
-  if (status !== GNTST_okay) return status;
   const { machine } = granter;
-  const { u16, u32 } = machine.heap;
   const frame = frameNamed(granter, granted);
+  if (ownerOf(machine, frame) !== granter.id) return GNTST_bad_page;
+  const { u16, u32 } = machine.heap;
   u16[(active + DOMID) >>> 1] = domid;
   u32[(active + FRAME) >>> 2] = frame;
   u32[(active + GFN) >>> 2] = granted;
@@ -153,8 +155,6 @@ export function pinFrame(granter: Domain, active: number, granted: number, domid
   u16[(active + IS_SUB_PAGE) >>> 1] = 0;
   u16[(active + TRANS_DOMID) >>> 1] = granter.id;
   u32[(active + TRANS_GREF) >>> 2] = 0;
-  // The pin itself is no reference: mappings and copies under way take their own.
-  putPage(machine, frame);
   return GNTST_okay;
 }
 
@@ -167,36 +167,14 @@ function makeMappings(
   readonly: boolean,
 ): number {
   const { machine } = mapper;
-  const halves = (op.flags & GNTMAP_host_map ? 1 : 0) + (op.flags & GNTMAP_device_map ? 1 : 0);
-  for (let taken = 0; taken < halves; taken++) {
-    if (!takeFrame(granter, frame, readonly)) {
-      dropFrames(machine, frame, readonly, taken);
-      return GNTST_general_error;
-    }
+  const host = (op.flags & GNTMAP_host_map) !== 0;
+  const both = host && (op.flags & GNTMAP_device_map) !== 0;
+  if (!getPageFor(machine, frame, granter.id, !readonly)) return GNTST_general_error;
+  if (!both || getPageFor(machine, frame, granter.id, !readonly)) {
+    const status = host ? createHostMapping(mapper, op.hostAddr, frame, op.flags) : GNTST_okay;
+    if (status === GNTST_okay) return status;
+    if (both) putPageFor(machine, frame, !readonly);
   }
-  if ((op.flags & GNTMAP_host_map) === 0) return GNTST_okay;
-  const status = createHostMapping(mapper, op.hostAddr, frame, op.flags);
-  if (status !== GNTST_okay) dropFrames(machine, frame, readonly, halves);
-  return status;
-}
-
-function takeFrame(granter: Domain, frame: number, readonly: boolean): boolean {
-  const { machine } = granter;
-  if (!getPage(machine, frame, granter.id)) return false;
-  if (readonly || getPageType(machine, frame, PGT_writable_page)) return true;
-  putPage(machine, frame);
-  return false;
-}
-
-/** Drops `count` references to a frame, and as many writable ones. */
-export function dropFrames(
-  machine: Domain['machine'],
-  frame: number,
-  readonly: boolean,
-  count: number,
-): void {
-  for (let i = 0; i < count; i++) {
-    if (!readonly) putPageType(machine, frame);
-    putPage(machine, frame);
-  }
+  putPageFor(machine, frame, !readonly);
+  return GNTST_general_error;
 }

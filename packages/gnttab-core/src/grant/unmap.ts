@@ -8,11 +8,11 @@ import {
   GNTST_bad_handle,
   GNTST_okay,
 } from '../abi/grant-table.ts';
+import { putPageFor } from '../machine/frame-table.ts';
 import type { Domain } from '../machine/machine.ts';
 import { PAGE_SIZE } from '../machine/page.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
 import { destroyHostMapping } from './host-mapping.ts';
-import { dropFrames } from './map.ts';
 import { maptrackEntryOf, nrMaptrackEntries, putMaptrackHandle } from './maptrack.ts';
 import { reduceStatusForPin } from './status.ts';
 import {
@@ -48,6 +48,7 @@ export function unmapGrantRef(mapper: Domain, op: GnttabUnmapGrantRef): void {
     ref = machine.heap.u32[(entry + REF) >>> 2]!;
     op.status = unmapEntry(mapper, entry, op);
   }
+  machine.reap();
   if (op.status === GNTST_okay) mapper.count('unmaps');
   machine.trace.emit(TRACE.unmapGrantRef, mapper.id, dom, ref, op.handle, op.status);
 }
@@ -68,7 +69,6 @@ function unmapEntry(mapper: Domain, entry: number, op: GnttabUnmapGrantRef): num
     flags !== 0 && u16[(entry + DOMID) >>> 1] === dom && u32[(entry + REF) >>> 2] === ref;
   const status = same ? unmapActive(mapper, granter, active, entry, flags, op) : GNTST_bad_handle;
   activeEntryRelease(granter, active);
-  if (status === GNTST_okay && granter.isDying) machine.reapWhenEmpty(granter);
   return status;
 }
 
@@ -97,7 +97,7 @@ function unmapActive(
     left &= ~GNTMAP_host_map;
   }
   if (device) {
-    dropFrames(machine, frame, readonly, 1);
+    putPageFor(machine, frame, !readonly);
     pin -= readonly ? GNTPIN_devr_inc : GNTPIN_devw_inc;
     left &= ~GNTMAP_device_map;
   }
@@ -133,7 +133,7 @@ export function releaseMappings(dying: Domain): void {
     }
     if ((flags & GNTMAP_device_map) !== 0) {
       u32[(active + PIN) >>> 2]! -= readonly ? GNTPIN_devr_inc : GNTPIN_devw_inc;
-      dropFrames(machine, u32[(active + FRAME) >>> 2]!, readonly, 1);
+      putPageFor(machine, u32[(active + FRAME) >>> 2]!, !readonly);
     }
     reduceStatusForPin(machine, sharedEntryV1(granter, ref), active, readonly);
     activeEntryRelease(granter, active);

@@ -55,7 +55,8 @@ export function destroyDomain(domain: Domain): void {
   releaseMappings(domain);
   relinquishMemory(domain);
   machine.trace.emit(TRACE.domainDestroy, domain.id, domain.id);
-  machine.reapWhenEmpty(domain);
+  if (domain.totPages === 0) reap(domain);
+  machine.emptied = undefined;
 }
 
 function reap(domain: Domain): void {

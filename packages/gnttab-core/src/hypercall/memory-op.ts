@@ -90,9 +90,11 @@ export function updateVaMapping(
   if (slot < 0) return -XEN_EFAULT;
   domain.count('mmuUpdates');
   machine.trace.emit(TRACE.updateVaMapping, domain.id, va, frame);
-  if (frame !== INVALID_MFN) return mapOwnFrame(domain, slot, frame, writable) ? 0 : -XEN_EINVAL;
-  replacePte(machine, slot, 0, 0);
-  return 0;
+  let mapped = true;
+  if (frame === INVALID_MFN) replacePte(machine, slot, 0, 0);
+  else mapped = mapOwnFrame(domain, slot, frame, writable);
+  machine.reap();
+  return mapped ? 0 : -XEN_EINVAL;
 }
 
 /**

@@ -23,6 +23,7 @@ export class Bank {
   readonly pages: number;
   readonly foreign: boolean;
   readonly memory: BankMemory;
+  #buffer!: ArrayBufferLike;
   u8!: Uint8Array<ArrayBufferLike>;
   u16!: Uint16Array<ArrayBufferLike>;
   u32!: Uint32Array<ArrayBufferLike>;
@@ -43,11 +44,12 @@ export class Bank {
   /** Derives the views anew if the buffer was replaced. */
   refresh(): this {
     const { buffer } = this.memory;
-    if (buffer !== this.u8.buffer) this.#derive(buffer);
+    if (buffer !== this.#buffer) this.#derive(buffer);
     return this;
   }
 
   #derive(buffer: ArrayBufferLike): void {
+    this.#buffer = buffer;
     this.u8 = new Uint8Array(buffer);
     this.u16 = new Uint16Array(buffer, 0, buffer.byteLength >>> 1);
     this.u32 = new Uint32Array(buffer, 0, buffer.byteLength >>> 2);

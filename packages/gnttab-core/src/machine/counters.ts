@@ -2,8 +2,6 @@
  * Counters of what a domain asked for: always on, kept in its struct domain, read by people (design section 9).
  * A domain's hypercalls run on one thread at a time, so plain additions do.
  */
-import type { Bank } from './bank.ts';
-
 /** What is counted, each from the caller's point of view. */
 export const counterNames = [
   'hypercalls',
@@ -29,19 +27,20 @@ export const counterIndex = Object.fromEntries(
   counterNames.map((name, index) => [name, index]),
 ) as Record<CounterName, number>;
 
-/** Adds to the 64-bit counter at a byte offset of bank 0. */
-export function addTo(heap: Bank, offsetBytes: number, amount: number): void {
+type Words = Uint32Array<ArrayBufferLike>;
+
+/** Adds to the 64-bit counter at a byte offset. */
+export function addTo(u32: Words, offsetBytes: number, amount: number): void {
   const word = offsetBytes >>> 2;
-  const { u32 } = heap;
   const sum = u32[word]! + amount;
   u32[word] = sum;
   if (sum > 0xffff_ffff) u32[word + 1]! += 1;
 }
 
-/** The value of the counter at a byte offset of bank 0. */
-export function counterAt(heap: Bank, offsetBytes: number): number {
+/** The value of the counter at a byte offset. */
+export function counterAt(u32: Words, offsetBytes: number): number {
   const word = offsetBytes >>> 2;
-  return heap.u32[word]! + heap.u32[word + 1]! * 2 ** 32;
+  return u32[word]! + u32[word + 1]! * 2 ** 32;
 }
 
 /** A fresh set, all zero. */

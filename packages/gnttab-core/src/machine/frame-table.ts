@@ -14,6 +14,7 @@ import {
   PGC_allocated,
   PGC_count_mask,
   PGC_xen_heap,
+  PGT_writable_page,
 } from './layout.ts';
 import { bankOffset, frameAddress, PAGE_SIZE } from './page.ts';
 
@@ -134,13 +135,42 @@ export function getPage(machine: Machine, frame: number, domid: number): boolean
 
 /** put_page(): drops a reference; the frame is freed with the last one. */
 export function putPage(machine: Machine, frame: number): void {
+  const left = machine.native.putPage(machine.pageInfo(frame));
+  if ((left & PGC_count_mask) === 0) freeLastReference(machine, frame);
+}
+
+/**
+ * get_page(), and where the use is a writable one get_page_type(PGT_writable_page) with it: false, with nothing taken,
+ * if `domid` does not own the frame or it is in use as a page table.
+ */
+export function getPageFor(
+  machine: Machine,
+  frame: number,
+  domid: number,
+  writable: boolean,
+): boolean {
+  if (!writable) return getPage(machine, frame, domid);
   const info = machine.pageInfo(frame);
-  const left = machine.native.putPage(info);
-  if ((left & PGC_count_mask) === 0) {
-    const owner = machine.domainById(machine.heap.u16[(info + OWNER) >>> 1]!);
-    if (owner !== undefined) withPageLock(owner, () => unlinkPage(owner, info));
-    giveFree(machine, frame);
-  }
+  if (info === 0) return false;
+  const taken = machine.native.getPageAndType(info, domid, PGT_writable_page);
+  if (taken > 1) putPage(machine, frame);
+  return taken === 1;
+}
+
+/** Drops what getPageFor took. */
+export function putPageFor(machine: Machine, frame: number, writable: boolean): void {
+  const info = machine.pageInfo(frame);
+  const left = writable ? machine.native.putPageAndType(info) : machine.native.putPage(info);
+  if ((left & PGC_count_mask) === 0) freeLastReference(machine, frame);
+}
+
+/** free_domheap_pages(): the frame leaves its owner. A dying domain is gone with its last: see Machine.reap. */
+function freeLastReference(machine: Machine, frame: number): void {
+  const info = machine.pageInfo(frame);
+  const owner = machine.domainById(machine.heap.u16[(info + OWNER) >>> 1]!);
+  if (owner !== undefined) withPageLock(owner, () => unlinkPage(owner, info));
+  giveFree(machine, frame);
+  if (owner?.isDying === true && owner.totPages === 0) machine.emptied = owner;
 }
 
 function withPageLock(domain: Domain, action: () => void): void {
@@ -148,16 +178,6 @@ function withPageLock(domain: Domain, action: () => void): void {
   native.spinLock(domain.base + DOMAIN.page_alloc_lock);
   action();
   native.spinUnlock(domain.base + DOMAIN.page_alloc_lock);
-}
-
-/** get_page_type(): a frame has one type at a time; false if it is in use as another. */
-export function getPageType(machine: Machine, frame: number, type: number): boolean {
-  return machine.native.getPageType(machine.pageInfo(frame), type) !== 0;
-}
-
-/** put_page_type(). */
-export function putPageType(machine: Machine, frame: number): void {
-  machine.native.putPageType(machine.pageInfo(frame));
 }
 
 /**

@@ -66,9 +66,12 @@ export class Machine {
   readonly seed: number | undefined;
   /** Who runs a domain's upcall on this thread, by domain id. */
   readonly upcalls = new Map<number, () => void>();
-  /** Told when a dying domain's pages may all be gone; set by whoever creates domains. */
+  /** Buries a dying domain that owns no page any more; set by whoever creates domains. */
   onDomainEmpty: ((domain: Domain) => void) | undefined;
+  /** The dying domain whose last page went during this hypercall. */
+  emptied: Domain | undefined;
   readonly #domainTable: number;
+  readonly #heapEnd: number;
   /** Handles made so far, by domain id; the truth is the domain table. */
   readonly #domains: (Domain | undefined)[] = [];
 
@@ -81,6 +84,7 @@ export class Machine {
     invariant(header.magic === MACHINE_MAGIC, 'this memory holds no machine');
     invariant(header.layout_version === LAYOUT_VERSION, 'this machine has another layout');
     this.#domainTable = header.domain_table;
+    this.#heapEnd = this.heap.pages * PAGE_SIZE;
     this.seed = share.seed;
     this.log = log;
     if (share.seed === undefined) {
@@ -118,6 +122,11 @@ export class Machine {
 
   /** Moves bytes anywhere in machine memory; ranges may overlap. Neither may leave its bank. */
   copyBytes(to: MachineAddress, from: MachineAddress, lengthBytes: number): void {
+    // Nearly always both lie in bank 0.
+    if (to < this.#heapEnd && from < this.#heapEnd) {
+      this.native.copy(to, from, lengthBytes);
+      return;
+    }
     const target = this.bankOf(to);
     const source = this.bankOf(from);
     const toOffset = bankOffset(to);
@@ -176,9 +185,12 @@ export class Machine {
     if (upcall !== undefined) this.scheduler.post(upcall);
   }
 
-  /** A reference to a dying domain's page was dropped: it may be its last. */
-  reapWhenEmpty(domain: Domain): void {
-    if (domain.totPages === 0) this.onDomainEmpty?.(domain);
+  /** Buries a dying domain whose last page went. Called at the end of a hypercall, when no lock is held. */
+  reap(): void {
+    const domain = this.emptied;
+    if (domain === undefined) return;
+    this.emptied = undefined;
+    this.onDomainEmpty?.(domain);
   }
 }
 
@@ -228,14 +240,14 @@ export class Domain {
 
   /** Adds to one of the domain's counters. */
   count(name: CounterName, amount = 1): void {
-    addTo(this.machine.heap, this.base + DOMAIN.counters + counterIndex[name] * 8, amount);
+    addTo(this.machine.heap.u32, this.base + DOMAIN.counters + counterIndex[name] * 8, amount);
   }
 
   /** The domain's counters as they stand. */
   counters(): Counters {
-    const { heap } = this.machine;
+    const { u32 } = this.machine.heap;
     return Object.fromEntries(
-      counterNames.map((name, i) => [name, counterAt(heap, this.base + DOMAIN.counters + i * 8)]),
+      counterNames.map((name, i) => [name, counterAt(u32, this.base + DOMAIN.counters + i * 8)]),
     ) as Counters;
   }
 }

@@ -49,6 +49,9 @@ function signedLeb(value: number): number[] {
   return done ? [value & 0x7f] : [(value & 0x7f) | 0x80, ...signedLeb(value >> 7)];
 }
 
+/** Instructions that belong on one line. */
+const seq = (...instructions: number[][]): number[] => instructions.flat();
+
 interface Code {
   readonly params: number;
   readonly result: boolean;
@@ -70,15 +73,15 @@ const WRITER = -0x8000_0000;
 
 const spinLock = (lock: number) => [
   LOOP,
-  ...[get(lock), i32_const(0), i32_const(1), i32_atomic_rmw_cmpxchg(0), br_if(0)],
+  seq(get(lock), i32_const(0), i32_const(1), i32_atomic_rmw_cmpxchg(0), br_if(0)),
   END,
 ];
 const spinUnlock = (lock: number) => [get(lock), i32_const(0), i32_atomic_store(0)];
 const readLock = (lock: number) => [
   LOOP,
-  ...[get(lock), i32_const(1), i32_atomic_rmw_add(0), i32_const(0), i32_lt_s],
+  seq(get(lock), i32_const(1), i32_atomic_rmw_add(0), i32_const(0), i32_lt_s),
   IF,
-  ...[get(lock), i32_const(1), i32_atomic_rmw_sub(0), DROP],
+  seq(get(lock), i32_const(1), i32_atomic_rmw_sub(0), DROP),
   [0x0c, 1], // br to the loop
   END,
   END,
@@ -88,28 +91,28 @@ const readUnlock = (lock: number) => [get(lock), i32_const(1), i32_atomic_rmw_su
 /** One more reference to a frame; the function returns 0 if it has none (it is free), or as many as can be. */
 const countUp = (info: number, seen: number) => [
   LOOP,
-  ...[get(info), i32_atomic_load(COUNT), tee(seen), i32_const(PGC_count_mask), i32_and, i32_eqz],
-  ...[IF, i32_const(0), RETURN, END],
-  ...[get(seen), i32_const(PGC_count_mask), i32_and, i32_const(PGC_count_mask), i32_eq],
-  ...[IF, i32_const(0), RETURN, END],
-  ...[get(info), get(seen), get(seen), i32_const(1), i32_add, i32_atomic_rmw_cmpxchg(COUNT)],
-  ...[get(seen), i32_ne, br_if(0)],
+  seq(get(info), i32_atomic_load(COUNT), tee(seen), i32_const(PGC_count_mask), i32_and, i32_eqz),
+  seq(IF, i32_const(0), RETURN, END),
+  seq(get(seen), i32_const(PGC_count_mask), i32_and, i32_const(PGC_count_mask), i32_eq),
+  seq(IF, i32_const(0), RETURN, END),
+  seq(get(info), get(seen), get(seen), i32_const(1), i32_add, i32_atomic_rmw_cmpxchg(COUNT)),
+  seq(get(seen), i32_ne, br_if(0)),
   END,
 ];
 
-/** One more use of a frame as `type`; the function returns 0 if it is in use as another, or as often as can be. */
+/** One more use of a frame as `type`; the function returns 3 if it is in use as another, or as often as can be. */
 const typeUp = (info: number, type: number, seen: number) => [
   LOOP,
-  ...[get(info), i32_atomic_load(TYPE), tee(seen), i32_const(PGT_count_mask), i32_and],
+  seq(get(info), i32_atomic_load(TYPE), tee(seen), i32_const(PGT_count_mask), i32_and),
   IF,
-  ...[get(seen), i32_const(PGT_type_mask), i32_and, get(type), i32_ne],
-  ...[IF, i32_const(0), RETURN, END],
-  ...[get(seen), i32_const(PGT_count_mask), i32_and, i32_const(PGT_count_mask), i32_eq],
-  ...[IF, i32_const(0), RETURN, END],
+  seq(get(seen), i32_const(PGT_type_mask), i32_and, get(type), i32_ne),
+  seq(IF, i32_const(3), RETURN, END),
+  seq(get(seen), i32_const(PGT_count_mask), i32_and, i32_const(PGT_count_mask), i32_eq),
+  seq(IF, i32_const(3), RETURN, END),
   END,
-  ...[get(info), get(seen), get(type), get(seen), i32_const(PGT_count_mask), i32_and],
-  ...[i32_const(1), i32_add, i32_or, i32_atomic_rmw_cmpxchg(TYPE)],
-  ...[get(seen), i32_ne, br_if(0)],
+  seq(get(info), get(seen), get(type), get(seen), i32_const(PGT_count_mask), i32_and),
+  seq(i32_const(1), i32_add, i32_or, i32_atomic_rmw_cmpxchg(TYPE)),
+  seq(get(seen), i32_ne, br_if(0)),
   END,
 ];
 
@@ -130,13 +133,14 @@ export interface Native {
   /** Takes a rwlock for reading and then a spinlock; and lets both go. */
   readLockAndSpinLock(rwlock: number, lock: number): void;
   readUnlockAndSpinUnlock(rwlock: number, lock: number): void;
-  /** Adds a reference: 0 if there is none yet (a free frame), 1 if `owner` owns it, 2 if another does. */
+  /** Adds a reference: 0 if there is none yet (a free frame), 1 if `owner` owns it, 2 if another does (it is taken). */
   getPage(info: number, owner: number): number;
   /** Drops a reference; returns the word as it is now. */
   putPage(info: number): number;
-  /** Adds a use of a type: 0 if the frame is in use as another. */
-  getPageType(info: number, type: number): number;
-  putPageType(info: number): void;
+  /** A reference and a use of a type: 0, 1 and 2 as getPage; 3 if the frame is in use as another type (it is taken). */
+  getPageAndType(info: number, owner: number, type: number): number;
+  /** Drops a use of the type and a reference; returns the count word as it is now. */
+  putPageAndType(info: number): number;
 }
 
 const program: Record<keyof Native, Code> = {
@@ -151,7 +155,7 @@ const program: Record<keyof Native, Code> = {
     1,
     false,
     0,
-    ...[
+    seq(
       LOOP,
       get(0),
       i32_const(WRITER),
@@ -160,11 +164,11 @@ const program: Record<keyof Native, Code> = {
       i32_lt_s,
       br_if(0),
       END,
-    ],
+    ),
     // The claim is ours; wait for the readers to leave.
-    ...[LOOP, get(0), i32_atomic_load(0), i32_const(WRITER), i32_ne, br_if(0), END],
+    seq(LOOP, get(0), i32_atomic_load(0), i32_const(WRITER), i32_ne, br_if(0), END),
   ),
-  writeUnlock: code(1, false, 0, ...[get(0), i32_const(~WRITER), i32_atomic_rmw_and(0), DROP]),
+  writeUnlock: code(1, false, 0, seq(get(0), i32_const(~WRITER), i32_atomic_rmw_and(0), DROP)),
   readLockAndSpinLock: code(2, false, 0, ...readLock(0), ...spinLock(1)),
   readUnlockAndSpinUnlock: code(2, false, 0, ...spinUnlock(1), ...readUnlock(0)),
   getPage: code(
@@ -172,16 +176,30 @@ const program: Record<keyof Native, Code> = {
     true,
     1,
     ...countUp(0, 2),
-    ...[get(0), i32_load16_u(OWNER), get(1), i32_ne, i32_const(1), i32_add],
+    seq(get(0), i32_load16_u(OWNER), get(1), i32_ne, i32_const(1), i32_add),
   ),
   putPage: code(
     1,
     true,
     0,
-    ...[get(0), i32_const(1), i32_atomic_rmw_sub(COUNT), i32_const(-1), i32_add],
+    seq(get(0), i32_const(1), i32_atomic_rmw_sub(COUNT), i32_const(-1), i32_add),
   ),
-  getPageType: code(2, true, 1, ...typeUp(0, 1, 2), i32_const(1)),
-  putPageType: code(1, false, 0, get(0), i32_const(1), i32_atomic_rmw_sub(TYPE), DROP),
+  getPageAndType: code(
+    3,
+    true,
+    1,
+    ...countUp(0, 3),
+    seq(get(0), i32_load16_u(OWNER), get(1), i32_ne, IF, i32_const(2), RETURN, END),
+    ...typeUp(0, 2, 3),
+    i32_const(1),
+  ),
+  putPageAndType: code(
+    1,
+    true,
+    0,
+    seq(get(0), i32_const(1), i32_atomic_rmw_sub(TYPE), DROP),
+    seq(get(0), i32_const(1), i32_atomic_rmw_sub(COUNT), i32_const(-1), i32_add),
+  ),
 };
 
 const bytesOf = (text: string) => [text.length, ...Array.from(text, (c) => c.charCodeAt(0))];
@@ -194,7 +212,14 @@ function assemble(functions: Record<string, Code>, shared: boolean): Uint8Array<
   const codes = Object.values(functions);
   const memoryLimits = [shared ? 0x03 : 0x01, ...leb(1), ...leb(65_536)];
   return new Uint8Array([
-    ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
+    0x00,
+    0x61,
+    0x73,
+    0x6d,
+    0x01,
+    0x00,
+    0x00,
+    0x00,
     ...section(
       1,
       vector(
@@ -234,5 +259,7 @@ export function nativeCode(memory: WebAssembly.Memory): Native {
     module = new WebAssembly.Module(assemble(program, shared));
     compiled.set(shared, module);
   }
-  return new WebAssembly.Instance(module, { m: { m: memory } }).exports as unknown as Native;
+  const { exports } = new WebAssembly.Instance(module, { m: { m: memory } });
+  // A plain object: V8 knows its functions as constants.
+  return { ...(exports as unknown as Native) };
 }

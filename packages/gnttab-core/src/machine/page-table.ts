@@ -4,8 +4,8 @@
  * *foreign* when it maps a frame that its domain does not own.
  */
 import type { Domain, Machine } from './machine.ts';
-import { getPage, getPageType, ownerOf, putPage, putPageType } from './frame-table.ts';
-import { DOMAIN, INVALID_MFN, PGT_writable_page } from './layout.ts';
+import { getPageFor, ownerOf, putPageFor } from './frame-table.ts';
+import { DOMAIN, INVALID_MFN } from './layout.ts';
 import { bankOffset, frameAddress, type MachineAddress, PAGE_SHIFT } from './page.ts';
 import { ensureLeaf, ROOT_ENTRIES, rootWord } from './radix.ts';
 
@@ -109,9 +109,7 @@ export function replacePte(
   u32[word + 1] = hi;
   u32[word] = lo;
   if ((oldLo & _PAGE_PRESENT) !== 0) {
-    const frame = pteFrame(oldLo, oldHi);
-    if ((oldLo & _PAGE_RW) !== 0) putPageType(machine, frame);
-    putPage(machine, frame);
+    putPageFor(machine, pteFrame(oldLo, oldHi), (oldLo & _PAGE_RW) !== 0);
   }
 }
 
@@ -123,11 +121,7 @@ export function mapOwnFrame(
   writable: boolean,
 ): boolean {
   const { machine } = domain;
-  if (!getPage(machine, frame, domain.id)) return false;
-  if (writable && !getPageType(machine, frame, PGT_writable_page)) {
-    putPage(machine, frame);
-    return false;
-  }
+  if (!getPageFor(machine, frame, domain.id, writable)) return false;
   const flags =
     _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | _PAGE_DIRTY | (writable ? _PAGE_RW : 0);
   replacePte(
