@@ -1,0 +1,58 @@
+/** `pnpm bench [--json] [--only NAME]`: each measurement beside an obvious alternative, in the same run. */
+import { Command } from 'commander';
+import { randomReads } from './blk.ts';
+import { fixedCosts } from './cost.ts';
+import { copies, grantsAndMaps, transfers } from './grant.ts';
+import type { Result } from './measure.ts';
+import { frames } from './net.ts';
+
+/** What measures each group of names. */
+const groups: readonly (readonly [names: readonly string[], measure: () => Promise<Result[]>])[] = [
+  [['grant/copy-4096-x32', 'grant/copy-4096'], copies],
+  [['grant/grant-end', 'grant/map-unmap'], grantsAndMaps],
+  [['grant/transfer-x32', 'grant/flip-x32'], transfers],
+  [
+    [
+      'blk/randread-4k-qd32-memory',
+      'blk/randread-4k-qd32-file',
+      'blk/randread-4k-qd32-file-vs-readSync',
+    ],
+    randomReads,
+  ],
+  [['net/flip-60', 'net/copy-60', 'net/flip-1514', 'net/copy-1514'], frames],
+  [['cost/domain', 'cost/guest-kernel', 'cost/vbd', 'cost/vif'], fixedCosts],
+];
+const names = groups.flatMap(([group]) => group);
+
+const program = new Command('bench')
+  .description('Timings as ratios against an obvious alternative, each pair in one run.')
+  .option('--json', 'one JSON object with the results, alone on stdout')
+  .option('--only <name>', 'only measurements whose name begins so')
+  .parse();
+const { json = false, only = '' } = program.opts<{ json?: boolean; only?: string }>();
+if (!names.some((name) => name.startsWith(only))) {
+  program.error(`error: --only ${only}: no measurement begins so; there are ${names.join(', ')}`, {
+    exitCode: 2,
+  });
+}
+
+const number = (value: number): string =>
+  value >= 1000 ? Math.round(value).toLocaleString('en') : value.toPrecision(3);
+
+function line({ name, value, unit, baseline, baselineValue, ratio }: Result): string {
+  const own = `${name.padEnd(38)}${number(value).padStart(12)} ${unit.padEnd(9)}`;
+  if (baseline === undefined) return own.trimEnd();
+  return `${own}${number(ratio!).padStart(6)} times ${number(baselineValue!)}: ${baseline}`;
+}
+
+const results: Result[] = [];
+for (const [group, measure] of groups) {
+  if (!group.some((name) => name.startsWith(only))) continue;
+  for (const result of await measure()) {
+    if (!result.name.startsWith(only)) continue;
+    results.push(result);
+    if (!json) console.log(line(result));
+  }
+}
+if (json) console.log(JSON.stringify({ results }));
+process.exit(0);
