@@ -5,6 +5,8 @@
  */
 import {
   GNTMAP_application_map,
+  GNTMAP_contains_pte,
+  GNTMAP_host_map,
   GNTMAP_readonly,
   GNTST_general_error,
   GNTST_okay,
@@ -58,7 +60,8 @@ export function createHostMapping(
 }
 
 function createPvMapping(mapper: Domain, va: number, frame: number, flags: number): number {
-  const slot = pteAddress(mapper, va);
+  // The L1 tables are Xen's: no machine address of an entry is the domain's to name.
+  const slot = (flags & GNTMAP_contains_pte) === 0 ? pteAddress(mapper, va) : -1;
   if (slot < 0) return GNTST_general_error;
   const application = (flags & GNTMAP_application_map) !== 0;
   const bits =
@@ -75,6 +78,7 @@ function createPvMapping(mapper: Domain, va: number, frame: number, flags: numbe
 }
 
 function createP2mMapping(mapper: Domain, address: number, frame: number, flags: number): number {
+  if ((flags & ~GNTMAP_readonly) !== GNTMAP_host_map) return GNTST_general_error;
   const gfn = Math.floor(address / PAGE_SIZE);
   if (gfn >= MAX_GFN || p2mEntry(mapper, gfn) !== p2m_invalid) return GNTST_general_error;
   const type = (flags & GNTMAP_readonly) !== 0 ? p2m_grant_map_ro : p2m_grant_map_rw;

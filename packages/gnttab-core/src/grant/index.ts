@@ -1,8 +1,10 @@
 /** Grant tables, the hypervisor's side. */
 export { copy, GnttabCopy, GnttabCopyPtr } from './copy.ts';
 export { GnttabMapGrantRef, mapGrantRef } from './map.ts';
+export { maptrackEntryOf, nrMaptrackEntries } from './maptrack.ts';
 export { activeEntry, maptrackEntry } from './structs.ts';
 export {
+  activeEntryOf,
   destroyGrantTable,
   type GrantTableLimits,
   initGrantTable,
@@ -10,6 +12,7 @@ export {
   querySize,
   type SetupTable,
   setupTable,
+  sharedEntryV1,
 } from './table.ts';
 export { GnttabTransfer, transfer } from './transfer.ts';
 export { GnttabUnmapGrantRef, releaseMappings, unmapGrantRef } from './unmap.ts';
