@@ -61,8 +61,13 @@ export class Bridge<P extends Addressed> {
   readonly #options: BridgeOptions<P>;
   readonly #ageingNs: number;
   readonly #maxAddresses: number;
-  readonly #ports = new Map<BridgePort<P>, PortOptions>();
+  readonly #ports: {
+    readonly port: BridgePort<P>;
+    readonly learning: boolean;
+    readonly flood: boolean;
+  }[] = [];
   readonly #addresses = new Map<Mac, Entry<P>>();
+  #nextSweepNs = 0;
   /** Senders that were told to wait. */
   readonly #waiting = new Set<BridgePort<P>>();
   readonly #targets: BridgePort<P>[] = [];
@@ -74,16 +79,17 @@ export class Bridge<P extends Addressed> {
   }
 
   get ports(): number {
-    return this.#ports.size;
+    return this.#ports.length;
   }
 
-  addPort(port: BridgePort<P>, options: PortOptions = {}): void {
-    this.#ports.set(port, options);
+  addPort(port: BridgePort<P>, { learning = true, flood = true }: PortOptions = {}): void {
+    this.#ports.push({ port, learning, flood });
   }
 
   /** Forgets the port and the addresses behind it, and lets whoever waited for it go on. */
   removePort(port: BridgePort<P>): void {
-    this.#ports.delete(port);
+    const index = this.#ports.findIndex((known) => known.port === port);
+    if (index >= 0) this.#ports.splice(index, 1);
     this.#waiting.delete(port);
     for (const [mac, entry] of this.#addresses) {
       if (entry.port === port) this.#addresses.delete(mac);
@@ -93,17 +99,15 @@ export class Bridge<P extends Addressed> {
 
   /** The port behind which `mac` was last seen. */
   lookup(mac: Mac): BridgePort<P> | undefined {
-    const entry = this.#addresses.get(mac);
-    if (!entry) return undefined;
-    if (this.#options.nowNs() - entry.seenNs <= this.#ageingNs) return entry.port;
-    this.#addresses.delete(mac);
-    return undefined;
+    return this.#lookup(mac, this.#options.nowNs());
   }
 
   /** Moves a packet that came in at port `from`; whom it belongs to afterwards is in the verdict. */
   forward(from: BridgePort<P>, packet: P): Verdict {
-    this.#learn(from, packet.source);
-    const known = isGroup(packet.destination) ? undefined : this.lookup(packet.destination);
+    if (this.#ageingNs === 0) return this.#flood(from, packet);
+    const nowNs = this.#options.nowNs();
+    this.#learn(from, packet.source, nowNs);
+    const known = isGroup(packet.destination) ? undefined : this.#lookup(packet.destination, nowNs);
     if (known) {
       if (known === from) return this.#filter(packet);
       if (known.holding) return this.#hold(from);
@@ -122,11 +126,19 @@ export class Bridge<P extends Addressed> {
     for (const port of waiting) port.resume();
   }
 
+  #lookup(mac: Mac, nowNs: number): BridgePort<P> | undefined {
+    const entry = this.#addresses.get(mac);
+    if (!entry) return undefined;
+    if (nowNs - entry.seenNs <= this.#ageingNs) return entry.port;
+    this.#addresses.delete(mac);
+    return undefined;
+  }
+
   #flood(from: BridgePort<P>, packet: P): Verdict {
     const group = isGroup(packet.destination);
     const targets = this.#targets;
     targets.length = 0;
-    for (const [port, { flood = true }] of this.#ports) {
+    for (const { port, flood } of this.#ports) {
       if (port === from || !(flood || group)) continue;
       if (port.holding) return this.#hold(from);
       targets.push(port);
@@ -154,12 +166,14 @@ export class Bridge<P extends Addressed> {
     return 'filtered';
   }
 
-  #learn(from: BridgePort<P>, source: Mac): void {
-    if (this.#ageingNs === 0 || isGroup(source)) return;
-    const options = this.#ports.get(from);
-    if (!options || options.learning === false) return;
-    const seenNs = this.#options.nowNs();
+  #learn(from: BridgePort<P>, source: Mac, seenNs: number): void {
+    if (isGroup(source)) return;
     const entry = this.#addresses.get(source);
+    if (entry?.port === from) {
+      entry.seenNs = seenNs;
+      return;
+    }
+    if (!this.#ports.some(({ port, learning }) => port === from && learning)) return;
     if (entry) {
       entry.port = from;
       entry.seenNs = seenNs;
@@ -168,8 +182,10 @@ export class Bridge<P extends Addressed> {
     }
   }
 
-  /** Makes room among the addresses; false if all are fresh. */
+  /** Makes room among the addresses; false if all are fresh, or if it looked a short time ago. */
   #forgetAged(nowNs: number): boolean {
+    if (nowNs < this.#nextSweepNs) return false;
+    this.#nextSweepNs = nowNs + this.#ageingNs / 16;
     for (const [mac, entry] of this.#addresses) {
       if (nowNs - entry.seenNs > this.#ageingNs) this.#addresses.delete(mac);
     }
