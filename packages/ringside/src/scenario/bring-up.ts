@@ -1,6 +1,6 @@
 /** Bringing up a driver domain and its guests, down to connected devices; what the demo and the commands begin with. */
 import { type Blkfront, connectBlkfront, type Disk, startBlkback } from '@ringside/blkif';
-import type { Machine } from '@ringside/gnttab-core';
+import type { Counters, Machine } from '@ringside/gnttab-core';
 import { connectNetfront, type Mode, type Netfront, startNetback } from '@ringside/netif';
 import { type RunningDomain, startToolstack, type Toolstack } from '../toolstack/index.ts';
 
@@ -44,3 +44,16 @@ export async function plugVif(
   const device = await host.toolstack.attachVif({ front, back: host.driver });
   return connectNetfront({ guest: front.guest, store: front.store, handle: device.id, ...modes });
 }
+
+/** What one domain asked of the hypervisor, from its creation on. */
+export interface DomainReport {
+  readonly domid: number;
+  readonly name: string;
+  readonly counters: Counters;
+}
+
+export const reportOf = ({ guest, name }: RunningDomain): DomainReport => ({
+  domid: guest.id,
+  name,
+  counters: guest.domain.counters(),
+});

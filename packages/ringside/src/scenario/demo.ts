@@ -3,7 +3,7 @@
  * each other at once, then one pings the other; every byte that crosses is compared. Runs on memory disks, anywhere.
  */
 import { type Blkfront, memoryDisk } from '@ringside/blkif';
-import { type Counters, createMachine, type Machine } from '@ringside/gnttab-core';
+import { createMachine, type Machine } from '@ringside/gnttab-core';
 import type { Modes, Netfront } from '@ringside/netif';
 import type { RunningDomain } from '../toolstack/index.ts';
 import { type DiskResult, runDiskJob } from '../workload/disk-job.ts';
@@ -11,14 +11,14 @@ import { runBulk, runPing } from '../workload/net-jobs.ts';
 import type { NetResult } from '../workload/net-result.ts';
 import { patternSource } from '../workload/pattern.ts';
 import { Progress } from '../workload/progress.ts';
-import { bringUpHost, plugDisk, plugVif } from './bring-up.ts';
+import { bringUpHost, type DomainReport, plugDisk, plugVif, reportOf } from './bring-up.ts';
 
 export interface DemoOptions {
   /** Default: a machine without a seed. It must be new. */
   readonly machine?: Machine;
-  /** Bytes of each guest's disk, a multiple of 4096. Default: 16 MiB. */
+  /** Bytes of each guest's disk, a multiple of 4096. Default: 32 MiB. */
   readonly diskBytes?: number;
-  /** Frames that each guest sends. Default: 10,000. */
+  /** Frames that each guest sends. Default: 20,000. */
   readonly frames?: number;
   /** Echo requests. Default: 1000. */
   readonly pings?: number;
@@ -28,13 +28,6 @@ export interface DemoOptions {
 
 export const demoSteps = ['connect', 'disk', 'net', 'ping', 'disconnect'] as const;
 export type DemoStep = (typeof demoSteps)[number];
-
-/** What one domain asked of the hypervisor, from its creation on. */
-export interface DomainReport {
-  readonly domid: number;
-  readonly name: string;
-  readonly counters: Counters;
-}
 
 export interface DemoResult {
   /** True if every byte was right. */
@@ -59,7 +52,7 @@ interface EquippedGuest {
 
 /** Runs the demo to its end. */
 export async function runDemo(options: DemoOptions = {}): Promise<DemoResult> {
-  const { diskBytes = 16 << 20, frames = 10_000, pings = 1000, onStep } = options;
+  const { diskBytes = 32 << 20, frames = 20_000, pings = 1000, onStep } = options;
   const machine = options.machine ?? createMachine();
   const random = machine.random.fork('demo');
   const progress = [new Progress(), new Progress()] as const;
@@ -120,11 +113,7 @@ export async function runDemo(options: DemoOptions = {}): Promise<DemoResult> {
   begin('disconnect');
   for (const { disk: front, vif } of [first, second])
     await Promise.all([front.close(), vif.close()]);
-  const domains = [host.driver, first.domain, second.domain].map(({ guest, name }) => ({
-    domid: guest.id,
-    name,
-    counters: guest.domain.counters(),
-  }));
+  const domains = [host.driver, first.domain, second.domain].map(reportOf);
   const results = [...disk, ...net];
   const failures = results.flatMap((result) => result.failures);
   const verifiedBytes = results.reduce((sum, result) => sum + result.verifiedBytes, 0);

@@ -1,10 +1,3 @@
 /** Whole runs: bringing up a host, and the demo. */
 export { bringUpHost, type Host, type HostOptions, plugDisk, plugVif } from './bring-up.ts';
-export {
-  type DemoOptions,
-  type DemoResult,
-  type DemoStep,
-  demoSteps,
-  type DomainReport,
-  runDemo,
-} from './demo.ts';
+export { type DemoOptions, type DemoResult, type DemoStep, demoSteps, runDemo } from './demo.ts';

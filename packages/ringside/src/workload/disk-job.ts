@@ -6,8 +6,10 @@ import { runBlockPass } from './block-pass.ts';
 import { BlockSlot } from './block-slot.ts';
 import { LatencyHistogram, type LatencySummary } from './latency.ts';
 import { type BlockSource, firstDifference, hexByte, patternSource } from './pattern.ts';
+import { JobError } from './job-error.ts';
 import { permutation } from './permutation.ts';
 import { Progress } from './progress.ts';
+import { perSecond, type Rates } from './rates.ts';
 
 /**
  * `read`, `write`: one block after the other. `randread`, `randwrite`: every block once, in random order. `verify`: reads
@@ -51,6 +53,7 @@ export interface DiskResult {
   readonly bytes: number;
   /** From the first request to the last answer, without reading back. */
   readonly elapsedNs: number;
+  readonly perSecond: Rates;
   readonly latencyNs: LatencySummary;
   /** Bytes that were compared with what they must be, and are it. */
   readonly verifiedBytes: number;
@@ -62,7 +65,7 @@ const MAX_FAILURES = 10;
 const MAX_BLOCK_BYTES = 2 ** 20;
 const MAX_IODEPTH = 4096;
 
-/** Runs a workload to its end. Throws RangeError for a job that cannot be, GuestMemoryError for one too large. */
+/** Runs a workload to its end. Throws JobError for a job that cannot be, GuestMemoryError for one too large. */
 export async function runDiskJob(job: DiskJob): Promise<DiskResult> {
   const { guest, disk, workload, blockBytes = 4096, iodepth = 32, seed } = job;
   const { sectors512, sectorSize, flush } = disk.properties;
@@ -130,14 +133,14 @@ export async function runDiskJob(job: DiskJob): Promise<DiskResult> {
       });
     }
     const { verifiedBytes, failures } = verifier;
-    const latencyNs = latency.summary();
     return {
       workload,
       blockBytes,
       iodepth,
       ...main,
       elapsedNs,
-      latencyNs,
+      perSecond: perSecond(main.requests, main.bytes, elapsedNs),
+      latencyNs: latency.summary(),
       verifiedBytes,
       failures,
     };
@@ -177,5 +180,5 @@ class Verifier {
 function check(name: string, value: number, min: number, max: number, multipleOf: number): void {
   if (value >= min && value <= max && value % multipleOf === 0) return;
   const step = multipleOf === 1 ? 'whole numbers' : `multiples of ${multipleOf}`;
-  throw new RangeError(`${name} ${value}; allowed: ${step} from ${min} to ${max}`);
+  throw new JobError(`${name} ${value}; allowed: ${step} from ${min} to ${max}`);
 }

@@ -3,6 +3,7 @@
  * datagrams and ICMP echoes that any analyser reads. Sources: RFC 894, RFC 791, RFC 768, RFC 792.
  */
 import type { Mac } from '@ringside/netif';
+import { JobError } from './job-error.ts';
 import { fillWords } from './pattern.ts';
 
 /** One end of a conversation. */
@@ -33,7 +34,7 @@ export class FrameMaker {
   readonly #seed: number;
   readonly #header: Uint8Array;
 
-  /** Frames of `lengthBytes`, from `source` to `destination`. Throws RangeError outside `frameLimits`. */
+  /** Frames of `lengthBytes`, from `source` to `destination`. Throws JobError outside `frameLimits`. */
   constructor(
     kind: FrameKind,
     source: Station,
@@ -42,7 +43,7 @@ export class FrameMaker {
     seed: number,
   ) {
     if (!(lengthBytes >= frameLimits.min && lengthBytes <= frameLimits.max)) {
-      throw new RangeError(
+      throw new JobError(
         `size ${lengthBytes}; allowed: frames of ${frameLimits.min} to ${frameLimits.max} bytes`,
       );
     }

@@ -6,6 +6,7 @@ import { LatencyHistogram } from './latency.ts';
 import { FrameCheck, type NetResult } from './net-result.ts';
 import { progressing } from './patience.ts';
 import { Progress } from './progress.ts';
+import { perSecond } from './rates.ts';
 import { WORKLOAD_TRACE } from './trace-kinds.ts';
 
 /** A guest on the network. */
@@ -70,11 +71,13 @@ export async function runBulk(job: NetJob): Promise<NetResult> {
   await progressing(scheduler, all, () => received);
   subscription.unsubscribe();
   check.arrived(received, count - refused.length);
+  const elapsedNs = Math.max(0, lastNs - startNs);
   return {
     workload: 'bulk',
     frames: received,
     bytes: received * frameBytes,
-    elapsedNs: lastNs - startNs,
+    elapsedNs,
+    perSecond: perSecond(received, received * frameBytes, elapsedNs),
     latencyNs: latency.summary(),
     verifiedBytes: check.verifiedBytes,
     refused,
@@ -137,6 +140,7 @@ export async function runPing(job: NetJob): Promise<NetResult> {
     frames: replied * 2,
     bytes: replied * 2 * frameBytes,
     elapsedNs,
+    perSecond: perSecond(replied * 2, replied * 2 * frameBytes, elapsedNs),
     latencyNs: latency.summary(),
     verifiedBytes: check.verifiedBytes,
     refused: [],

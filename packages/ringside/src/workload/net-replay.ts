@@ -4,6 +4,7 @@ import type { NetEnd } from './net-jobs.ts';
 import { FrameCheck, type NetResult } from './net-result.ts';
 import { progressing } from './patience.ts';
 import { Progress } from './progress.ts';
+import { perSecond } from './rates.ts';
 import { WORKLOAD_TRACE } from './trace-kinds.ts';
 
 export interface ReplayJob {
@@ -75,6 +76,14 @@ export async function runReplay(job: ReplayJob): Promise<NetResult> {
   if (failed !== undefined) throw failed;
   check.arrived(received, offered - refused.length);
   const elapsedNs = Math.max(0, lastNs - startNs);
-  const { verifiedBytes, failures } = check;
-  return { workload: 'pcap', frames: received, bytes, elapsedNs, verifiedBytes, refused, failures };
+  return {
+    workload: 'pcap',
+    frames: received,
+    bytes,
+    elapsedNs,
+    perSecond: perSecond(received, bytes, elapsedNs),
+    verifiedBytes: check.verifiedBytes,
+    refused,
+    failures: check.failures,
+  };
 }

@@ -1,6 +1,7 @@
 /** What network workloads report, and how they check a frame. */
 import type { RefusedFrame } from '@ringside/netif';
 import type { LatencySummary } from './latency.ts';
+import type { Rates } from './rates.ts';
 import { firstDifference, hexByte } from './pattern.ts';
 
 export interface NetResult {
@@ -10,6 +11,7 @@ export interface NetResult {
   readonly bytes: number;
   /** From the first frame sent to the last received. */
   readonly elapsedNs: number;
+  readonly perSecond: Rates;
   /** Of each frame from end to end (bulk), or there and back (ping); undefined for a capture. */
   readonly latencyNs?: LatencySummary;
   readonly verifiedBytes: number;

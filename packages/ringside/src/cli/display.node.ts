@@ -1,0 +1,93 @@
+/** Progress on a terminal: a line for each step, the current one redrawn until it is done. Silent anywhere else. */
+import type { Progress } from '../workload/progress.ts';
+import { bytes, count, duration } from './format.ts';
+
+const REDRAW_MS = 80;
+const BAR_CELLS = 24;
+const SPINNER = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
+const TITLE_CELLS = 12;
+
+const HIDE_CURSOR = '\x1b[?25l';
+const SHOW_CURSOR = '\x1b[?25h';
+const CLEAR_LINE = '\r\x1b[2K';
+
+/** What is drawn on; process.stderr is one. */
+export interface Screen {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  write(text: string): unknown;
+}
+
+export class Display {
+  readonly #screen: Screen;
+  readonly #isOn: boolean;
+  readonly #paint: (code: number, text: string) => string;
+  #timer: NodeJS.Timeout | undefined;
+  #title = '';
+  #parts: readonly Progress[] = [];
+  #startMs = 0;
+  #frame = 0;
+
+  constructor(screen: Screen, environment: Readonly<Record<string, string | undefined>>) {
+    this.#screen = screen;
+    this.#isOn = screen.isTTY === true && environment['TERM'] !== 'dumb';
+    this.#paint = environment['NO_COLOR']
+      ? (_, text) => text
+      : (code, text) => `\x1b[${code}m${text}\x1b[0m`;
+  }
+
+  /** The step before is done; this one begins. */
+  step(title: string, parts: readonly Progress[]): void {
+    if (!this.#isOn) return;
+    if (this.#timer === undefined) {
+      this.#screen.write(HIDE_CURSOR);
+      this.#timer = setInterval(() => this.#draw(), REDRAW_MS);
+      this.#timer.unref();
+    } else {
+      this.#seal(32, '✔');
+    }
+    this.#title = title;
+    this.#parts = parts;
+    this.#startMs = performance.now();
+    this.#draw();
+  }
+
+  /** Nothing more will be drawn. */
+  end(isOk: boolean): void {
+    if (this.#timer === undefined) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    if (isOk) this.#seal(32, '✔');
+    else this.#seal(31, '✘');
+    this.#screen.write(SHOW_CURSOR);
+  }
+
+  #seal(colour: number, mark: string): void {
+    this.#screen.write(`${CLEAR_LINE}${this.#paint(colour, mark)} ${this.#body()}\n`);
+  }
+
+  #draw(): void {
+    const spinner = SPINNER[this.#frame++ % SPINNER.length]!;
+    this.#screen.write(`${CLEAR_LINE}${this.#paint(36, spinner)} ${this.#body()}`);
+  }
+
+  /** Fits one line, so that redrawing it never scrolls. */
+  #body(): string {
+    const elapsed = duration((performance.now() - this.#startMs) * 1e6);
+    const active = this.#parts.filter(({ phase }) => phase !== '');
+    const total = active.reduce((sum, part) => sum + part.total, 0);
+    const done = active.reduce((sum, part) => sum + part.done, 0);
+    const title = this.#title.padEnd(TITLE_CELLS);
+    if (active.length === 0) return `${title} ${elapsed}`;
+    const amount = active[0]!.unit === 'bytes' ? bytes(done) : `${count(done)} frames`;
+    const phases = [...new Set(active.map(({ phase }) => phase))].join(', ');
+    const bar = total > 0 ? `${this.#bar(Math.min(1, done / total))} ` : '';
+    const room = (this.#screen.columns ?? 80) - TITLE_CELLS - (total > 0 ? BAR_CELLS : 0) - 6;
+    return `${title} ${bar}${`${amount}  ${elapsed}  ${phases}`.slice(0, Math.max(0, room))}`;
+  }
+
+  #bar(share: number): string {
+    const full = Math.round(share * BAR_CELLS);
+    return this.#paint(32, '━'.repeat(full)) + this.#paint(90, '━'.repeat(BAR_CELLS - full));
+  }
+}

@@ -1,0 +1,88 @@
+/** The commands and their options. */
+import { Command as Commander, CommanderError, Option } from 'commander';
+import { diskWorkloads } from '../workload/disk-job.ts';
+import { demo } from './demo.node.ts';
+import { disk, type DiskOptions } from './disk.node.ts';
+import { EXIT } from './errors.node.ts';
+import { net, type NetOptions } from './net.node.ts';
+import { type Command, type CommonOptions, complain, Session } from './session.node.ts';
+import { parseCount, parseSeconds, parseSeed, parseSize } from './values.node.ts';
+
+const modes = ['flip', 'copy'];
+
+/** Runs the command line (without `node` and the script). Resolves with the exit code. */
+export async function runCommandLine(words: readonly string[]): Promise<number> {
+  let exitCode: number = EXIT.ok;
+  const run = async (name: string, options: CommonOptions, command: Command) => {
+    exitCode = await new Session(options).run(name, command);
+  };
+
+  const program = new Commander('ringside');
+  program.description("Xen's split-driver I/O, byte for byte, in one process.");
+  common(program.command('demo'))
+    .summary('two guests, their disks and their network, every byte compared')
+    .description(
+      'A driver domain and two guests with a disk and a vif each: disk and network workloads, every byte compared.',
+    )
+    .action((options: CommonOptions) => run('demo', options, demo));
+  common(program.command('disk'))
+    .summary('requests of a guest to a disk image')
+    .description(
+      'A workload, in the words of fio, of a guest on a disk that a driver domain serves.',
+    )
+    .option('--image <file>', 'raw image, any multiple of 512 bytes')
+    .option('--read-only', 'open the image for reading only (the default)')
+    .option('--writable', 'let the workload change the image')
+    .option('--scratch', 'work on a disk that is thrown away: a copy of the image, or a new one')
+    .addOption(new Option('--workload <name>').choices(diskWorkloads).default('read'))
+    .option('--bs <size>', 'bytes of a request', parseSize, 4096)
+    .option('--iodepth <n>', 'requests under way at once', parseCount, 32)
+    .option(
+      '--size <size>',
+      'bytes of the disk to work on (default: all; a new scratch disk: 64M)',
+      parseSize,
+    )
+    .option('--runtime <seconds>', 'begin no request after this time', parseSeconds)
+    .option('--out <file>', 'where --workload copy puts what the guest saw')
+    .action((options: DiskOptions) => run('disk', options, (session) => disk(session, options)));
+  common(program.command('net'))
+    .summary('frames of a capture, or a workload, from one guest to another')
+    .description(
+      'Frames from guest 1 through netfront, netback, a bridge, netback and netfront to guest 2.',
+    )
+    .option('--pcap <in>', 'send the frames of this capture (pcap or pcapng)')
+    .option('--out <out>', 'write what guest 2 received (pcapng)')
+    .addOption(new Option('--workload <name>').choices(['bulk', 'ping']))
+    .option('--size <size>', 'bytes of a frame (default: bulk 1514, ping 98)', parseSize)
+    .option('--count <n>', 'frames to send (default: bulk 20000, ping 1000)', parseCount)
+    .addOption(new Option('--rx <mode>', 'how guests receive (default: flip)').choices(modes))
+    .addOption(new Option('--tx <mode>', 'how guests send (default: flip)').choices(modes))
+    .action((options: NetOptions) => run('net', options, (session) => net(session, options)));
+
+  for (const command of [program, ...program.commands]) {
+    command.exitOverride().configureOutput({ writeErr: () => {} });
+  }
+  try {
+    await program.parseAsync(words, { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return EXIT.ok;
+    complain(complaintOf(error));
+    return EXIT.usage;
+  }
+}
+
+function common(command: Commander): Commander {
+  return command
+    .option('--seed <n>', 'make the run a function of this number: same seed, same run', parseSeed)
+    .option('--trace <file.json>', 'write a trace that Perfetto opens')
+    .option('--json', 'print the results as one JSON object')
+    .option('--verbose', 'log more, and say where errors come from');
+}
+
+/** Commander's sentence as one line. */
+function complaintOf({ code, message }: CommanderError): string {
+  if (code === 'commander.help') return 'no command; see ringside --help';
+  return message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
+}
