@@ -128,6 +128,14 @@ export class GuestMemory implements AddressSpace {
     return this.#space.bankOf(address).u8.subarray(offset, offset + lengthBytes);
   }
 
+  /** Zeroes a page. Throws PageFault. */
+  zero(page: GuestPage): void {
+    const address = this.#space.translate(page.va, 'write');
+    const bank = this.#space.bankOf(address);
+    bank.zero(bankOffset(address), PAGE_SIZE);
+    bank.memory.written?.(bankOffset(address), PAGE_SIZE);
+  }
+
   /** The machine frame behind a page; INVALID_MFN if it is empty. */
   mfnOf(page: GuestPage): number {
     return gfnToMfn(this.#domain, page.gfn);

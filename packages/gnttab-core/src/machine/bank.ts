@@ -57,6 +57,12 @@ export class Bank {
     this.view = new DataView(buffer);
   }
 
+  /** Zeroes bytes. (`fill` on shared memory goes byte by byte: 1.3 µs for a page.) */
+  zero(at: number, lengthBytes: number): void {
+    if (this.native === undefined) this.u8.fill(0, at, at + lengthBytes);
+    else this.native.zero(at, lengthBytes);
+  }
+
   /** Moves bytes inside the bank; the ranges may overlap (memmove). */
   copy(to: number, from: number, lengthBytes: number): void {
     if (this.native === undefined) this.u8.copyWithin(to, from, from + lengthBytes);

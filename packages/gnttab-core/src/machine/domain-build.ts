@@ -137,10 +137,11 @@ function forEachPage(domain: Domain, action: (frame: number) => void): void {
 }
 
 function clearAllP2m(domain: Domain): void {
-  const { u32 } = domain.machine.heap;
+  const { machine } = domain;
+  const { u32 } = machine.heap;
   const root = u32[(domain.base + DOMAIN.p2m_root) >>> 2]!;
   for (let leaf = 0; leaf < 1024; leaf++) {
     const frame = u32[rootWord(root, leaf)]!;
-    if (frame !== 0) u32.fill(0, frame << 10, (frame + 1) << 10);
+    if (frame !== 0) machine.native.zero(frameAddress(frame), PAGE_SIZE);
   }
 }

@@ -16,7 +16,7 @@ import {
   PGC_xen_heap,
   PGT_writable_page,
 } from './layout.ts';
-import { bankOffset, frameAddress, PAGE_SIZE } from './page.ts';
+import { frameAddress, PAGE_SIZE } from './page.ts';
 
 const {
   count_info: COUNT,
@@ -229,7 +229,7 @@ export function referenceCount(machine: Machine, frame: number): number {
 export const freePages = (machine: Machine): number => machine.heap.u32[FREE_PAGES >>> 2]!;
 
 function takeFree(machine: Machine): number {
-  const { u8, u32 } = machine.heap;
+  const { u32 } = machine.heap;
   machine.native.spinLock(HEAP_LOCK);
   let frame = u32[FREE_HEAD >>> 2]!;
   const recycled = frame !== INVALID_MFN;
@@ -243,10 +243,7 @@ function takeFree(machine: Machine): number {
   }
   machine.native.spinUnlock(HEAP_LOCK);
   // A frame never used before is zero already; another's must not be readable by its next owner.
-  if (recycled) {
-    const from = bankOffset(frameAddress(frame));
-    u8.fill(0, from, from + PAGE_SIZE);
-  }
+  if (recycled) machine.native.zero(frameAddress(frame), PAGE_SIZE);
   return frame;
 }
 

@@ -25,6 +25,7 @@ const i32_add = [0x6a];
 const i32_and = [0x71];
 const i32_or = [0x72];
 const memory_copy = [0xfc, 0x0a, 0, 0];
+const memory_fill = [0xfc, 0x0b, 0];
 const atomic = (code: number, log2Bytes: number) => (offset: number) => [
   0xfe,
   code,
@@ -120,6 +121,8 @@ const typeUp = (info: number, type: number, seen: number) => [
 export interface Native {
   /** memmove. */
   copy(to: number, from: number, lengthBytes: number): void;
+  /** memset to zero. */
+  zero(at: number, lengthBytes: number): void;
   /** Compare and exchange; returns what was there. */
   cas(at: number, expected: number, replacement: number): number;
   /** Clears bits of a 16-bit word: and with `mask`. */
@@ -145,6 +148,7 @@ export interface Native {
 
 const program: Record<keyof Native, Code> = {
   copy: code(3, false, 0, get(0), get(1), get(2), memory_copy),
+  zero: code(2, false, 0, get(0), i32_const(0), get(1), memory_fill),
   cas: code(3, true, 0, get(0), get(1), get(2), i32_atomic_rmw_cmpxchg(0)),
   and16: code(2, false, 0, get(0), get(1), i32_atomic_rmw16_and_u(0), DROP),
   spinLock: code(1, false, 0, ...spinLock(0)),
