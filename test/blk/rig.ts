@@ -30,7 +30,8 @@ export const VBD = 51712;
 export interface RigOptions {
   readonly seed?: number;
   readonly guestPages?: number;
-  readonly openDisk?: OpenDisk;
+  readonly driverPages?: number;
+  readonly memoryPages?: number;
 }
 
 export interface Rig {
@@ -45,16 +46,21 @@ export interface Rig {
   readonly log: string[];
 }
 
-export async function rig({ seed, guestPages = 512 }: RigOptions = {}): Promise<Rig> {
+export async function rig({
+  seed,
+  guestPages = 512,
+  driverPages = 1024,
+  memoryPages = 4096,
+}: RigOptions = {}): Promise<Rig> {
   const log: string[] = [];
   const note = (_: object, line: string) => void log.push(line);
   const machine = createMachine({
     seed,
-    memoryPages: 4096,
+    memoryPages,
     log: { debug() {}, info: note, warn: note, error: note },
   });
   createDomain(machine, { pages: 16, privileged: true });
-  const driver = bootGuest(createDomain(machine, { pages: 1024 }));
+  const driver = bootGuest(createDomain(machine, { pages: driverPages }));
   const guest = bootGuest(createDomain(machine, { pages: guestPages }));
   const server = new InProcessXenStore(new XenStore(), machine.scheduler);
   const [toolstack, driverStore, guestStore] = [0, driver.id, guest.id].map(

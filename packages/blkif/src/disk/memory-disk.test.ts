@@ -1,11 +1,19 @@
+import { bootGuest, createDomain, createMachine } from '@ringside/gnttab-core';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { DiskError } from './disk.ts';
-import { memoryDisk } from './memory-disk.ts';
+import { memoryDisk as makeDisk, type MemoryDiskOptions } from './memory-disk.ts';
+
+const driver = () => bootGuest(createDomain(createMachine({ memoryPages: 256 }), { pages: 48 }));
 
 const shared = (lengthBytes: number) => new Uint8Array(new SharedArrayBuffer(lengthBytes));
 
-describe('memory disk', () => {
+describe.each([
+  ['outside the machine', () => ({})],
+  ['in pages of a domain', () => ({ memory: driver().memory })],
+])('memory disk %s', (_, where) => {
+  const memoryDisk = (options: MemoryDiskOptions) => makeDisk({ ...options, ...where() });
+
   test('reads zeros where nothing was written', () => {
     const disk = memoryDisk({ sizeBytes: 8192 });
     const view = shared(4096).fill(0xa5);
@@ -95,5 +103,32 @@ describe('memory disk', () => {
     const disk = memoryDisk({ sizeBytes: 1024 });
     expect(() => disk.read(offset, [new Uint8Array(length)])).toThrow(RangeError);
     expect(() => disk.write(offset, [new Uint8Array(length)])).toThrow(RangeError);
+  });
+});
+
+describe('memory disk in pages of a domain', () => {
+  test('moves bytes between its pages and other pages of the machine', () => {
+    const { memory } = driver();
+    const disk = makeDisk({ sizeBytes: 8192, memory });
+    const [a, b] = memory.allocPages(2).map(({ va }) => memory.bytes(va, 4096, 'write'));
+    a!.forEach((_, i) => (a![i] = i % 251));
+    disk.write(2048, [a!]);
+    disk.read(1536, [b!.fill(0xee)]);
+    const expected = new Uint8Array(4096);
+    expected.set(a!.subarray(0, 3584), 512);
+    expect(Buffer.compare(b!, expected)).toBe(0);
+  });
+
+  test('takes pages as they are written, gives them back, and says when there are none', () => {
+    const { memory } = driver();
+    memory.allocPages(40);
+    const disk = makeDisk({ sizeBytes: 1 << 20, memory });
+    const page = new Uint8Array(4096);
+    for (let i = 0; i < 8; i++) disk.write(i * 8192, [page]);
+    expect(memory.freeCount).toBe(0);
+    expect(() => disk.write(4096, [page])).toThrow(/^memory disk: domain 0: no page is free$/);
+    disk.write(0, [page]);
+    disk.close();
+    expect(memory.freeCount).toBe(8);
   });
 });
