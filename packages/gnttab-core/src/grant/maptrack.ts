@@ -1,6 +1,6 @@
 /**
  * Map tracking: a domain's mappings of other domains' grants, by handle. Free entries form a queue through `ref`; its
- * last one is never given out, so n frames hold 256n - 1 mappings. Source: seeds/grant-tables.txt, "Map tracking".
+ * last one is never given out, so n frames hold 256n - 1 mappings. Source: docs/misc/grant-tables.txt of Xen, "Map tracking".
  */
 import type { Domain } from '../machine/machine.ts';
 import { GT, MAPTRACK_PER_PAGE, MAPTRACK_TAIL, maptrackEntry } from './structs.ts';

@@ -1,4 +1,4 @@
-/** Xen's private structs of the grant table: active entries and map track entries. Source: seeds/grant-tables.txt. */
+/** Xen's private structs of the grant table: active entries and map track entries. Source: docs/misc/grant-tables.txt of Xen. */
 import { i32, struct, u16, u32 } from '../abi/struct.ts';
 import { DOMAIN, grantTable } from '../machine/layout.ts';
 

@@ -1,7 +1,7 @@
 /**
  * A domain's grant table: creation, growth, and finding entries. Both the shared frames and Xen's active entries are
  * listed in one frame each, so a table has at most 1024 frames and growth moves nothing.
- * Sources: grant_table.h (GNTTABOP_setup_table, _query_size), seeds/grant-tables.txt.
+ * Sources: grant_table.h (GNTTABOP_setup_table, _query_size), docs/misc/grant-tables.txt of Xen.
  */
 import { DOMID_SELF } from '../abi/xen.ts';
 import {

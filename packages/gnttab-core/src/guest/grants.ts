@@ -18,6 +18,7 @@ import { bankOffset, type DomId, type Gfn, type GrantRef } from '../machine/page
 import { TRACE } from '../machine/trace-kinds.ts';
 import type { Hypercalls } from '../hypercall/hypercalls.ts';
 import { GrantError } from './errors.ts';
+import { GrantReserve } from './grant-reserve.ts';
 import type { GuestMemory, GuestPage } from './memory.ts';
 
 /** References below this are reserved for toolstack and firmware (GNTTAB_NR_RESERVED_ENTRIES). */
@@ -290,39 +291,5 @@ export class GrantReferences {
       throw error;
     }
     return new GrantReserve(refs, (ref) => this.#freeRef(ref));
-  }
-}
-
-/** A private reserve: references that cannot be missing when they are needed (seeds/grant-tables.txt). */
-export class GrantReserve {
-  readonly #refs: GrantRef[];
-  readonly #giveBack: (ref: GrantRef) => void;
-
-  constructor(refs: GrantRef[], giveBack: (ref: GrantRef) => void) {
-    this.#refs = refs;
-    this.#giveBack = giveBack;
-  }
-
-  /** References that can be claimed. */
-  get available(): number {
-    return this.#refs.length;
-  }
-
-  /** gnttab_claim_grant_reference(). Throws GrantError when all are claimed. */
-  claim(): GrantRef {
-    const ref = this.#refs.pop();
-    if (ref === undefined)
-      throw new GrantError('private reserve', 'all its references are claimed');
-    return ref;
-  }
-
-  /** gnttab_release_grant_reference(): a claimed reference, whose grant was ended, goes back to the reserve. */
-  release(ref: GrantRef): void {
-    this.#refs.push(ref);
-  }
-
-  /** gnttab_free_grant_references(): what is not claimed goes back to the shared pool. */
-  free(): void {
-    for (const ref of this.#refs.splice(0)) this.#giveBack(ref);
   }
 }

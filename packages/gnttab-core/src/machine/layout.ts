@@ -77,7 +77,7 @@ export const PGT_count_mask = 0x03ff_ffff;
 
 /** struct grant_table: one for each domain, inside its struct domain. */
 export const grantTable = struct('grant_table', {
-  /** The rwlock over everything below; see seeds/grant-tables.txt, "Locking". */
+  /** The rwlock over everything below; see docs/misc/grant-tables.txt of Xen, "Locking". */
   lock: i32,
   version: u32,
   nr_grant_frames: u32,
