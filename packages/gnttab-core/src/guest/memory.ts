@@ -22,8 +22,8 @@ export interface GuestPage {
   readonly va: number;
 }
 
-/** Own memory lies in the lower half of the address space, windows in the upper. */
-const WINDOW_OFFSET = 0x4000_0000;
+/** Windows lie above the own memory, and everything below 2 GiB: V8 keeps such numbers out of the heap. */
+const WINDOW_OFFSET = 0x2000_0000;
 
 export class GuestMemory implements AddressSpace {
   readonly windows: WindowAllocator;

@@ -1,10 +1,19 @@
 /** The two address spaces of the design's section 2: by page table (PV) and by p2m (translated). */
 import { type Access, type AddressSpace, PageFault } from './address-space.ts';
 import type { Bank } from './bank.ts';
-import type { Domain } from './machine.ts';
+import { DOMAIN } from './layout.ts';
+import type { Domain, Machine } from './machine.ts';
 import { entryFrame, entryType, p2m_grant_map_ro, p2mEntry } from './p2m.ts';
-import { bankOffset, frameAddress, type MachineAddress, PAGE_SHIFT } from './page.ts';
-import { _PAGE_PRESENT, _PAGE_RW, pteAddress, pteFrame } from './page-table.ts';
+import { BANK_PAGES, frameAddress, type MachineAddress, PAGE_SHIFT, PAGE_SIZE } from './page.ts';
+import {
+  _PAGE_PRESENT,
+  _PAGE_RW,
+  L1_ENTRIES,
+  L1_SHIFT,
+  PAGE_TABLE_SPAN,
+  pteFrame,
+} from './page-table.ts';
+import { rootWord } from './radix.ts';
 
 /** What code that runs in `domain` may touch. */
 export function domainAddressSpace(domain: Domain): AddressSpace {
@@ -12,25 +21,38 @@ export function domainAddressSpace(domain: Domain): AddressSpace {
 }
 
 class PvSpace implements AddressSpace {
-  readonly #domain: Domain;
+  readonly #machine: Machine;
+  /** The page table walk by hand: root and L1 tables of bank 0, which is native, so its views may be kept. */
+  readonly #u32: Uint32Array<ArrayBufferLike>;
+  readonly #vaBase: number;
+  readonly #rootWord: number;
 
   constructor(domain: Domain) {
-    this.#domain = domain;
+    const { machine, base } = domain;
+    const { u32 } = machine.heap;
+    this.#machine = machine;
+    this.#u32 = u32;
+    this.#vaBase = u32[(base + DOMAIN.va_base) >>> 2]!;
+    this.#rootWord = rootWord(u32[(base + DOMAIN.pt_root) >>> 2]!, 0);
   }
 
   translate(va: number, access: Access): MachineAddress {
-    const slot = pteAddress(this.#domain, va);
-    if (slot < 0) throw new PageFault(va, access, 'not-present');
-    const { u32 } = this.#domain.machine.bankOf(slot);
-    const word = bankOffset(slot) >>> 2;
+    const offset = va - this.#vaBase;
+    if (!(offset >= 0 && offset < PAGE_TABLE_SPAN)) throw new PageFault(va, access, 'not-present');
+    const page = offset >>> PAGE_SHIFT;
+    let u32 = this.#u32;
+    const l1 = u32[this.#rootWord + (page >>> L1_SHIFT)]!;
+    if (l1 === 0) throw new PageFault(va, access, 'not-present');
+    if (l1 >= BANK_PAGES) ({ u32 } = this.#machine.bank(l1));
+    const word = ((l1 & (BANK_PAGES - 1)) << 10) + ((page & (L1_ENTRIES - 1)) << 1);
     const lo = u32[word]!;
     if ((lo & _PAGE_PRESENT) === 0) throw new PageFault(va, access, 'not-present');
     if (access === 'write' && (lo & _PAGE_RW) === 0) throw new PageFault(va, access, 'read-only');
-    return frameAddress(pteFrame(lo, u32[word + 1]!)) + (va & 4095);
+    return frameAddress(pteFrame(lo, u32[word + 1]!)) + (va & (PAGE_SIZE - 1));
   }
 
   bankOf(address: MachineAddress): Bank {
-    return this.#domain.machine.bankOf(address);
+    return this.#machine.bankOf(address);
   }
 }
 

@@ -23,8 +23,9 @@ export const _PAGE_GUEST_KERNEL_HI = 1 << 20;
 export const _PAGE_NX_HI = 0x8000_0000;
 
 const PTE_SIZE = 8;
-const L1_SHIFT = 9;
-const L1_ENTRIES = 1 << L1_SHIFT;
+/** An L1 table has 512 entries. */
+export const L1_SHIFT = 9;
+export const L1_ENTRIES = 1 << L1_SHIFT;
 /** Bits of the high word that belong to the frame number. */
 const FRAME_HI = 0xff;
 /** Virtual addresses a table covers. */
