@@ -7,9 +7,12 @@
 import type { GuestMemory, GuestPage } from '@ringside/gnttab-core';
 import { pageBytes } from '../packet.ts';
 
-/** One page for packets. */
+/** One page for packets, and the one fragment that lies in it while a packet has it. */
 export interface Frame {
   readonly page: GuestPage;
+  /** Where in the page the fragment begins, and how long it is. */
+  offsetBytes: number;
+  sizeBytes: number;
   /** Bytes from its start that a peer must not see unless they are part of its packet. */
   dirtyBytes: number;
 }
@@ -70,15 +73,13 @@ export class FramePool {
   /** Writes a part of a packet at the start of a page, and clears what an earlier packet left behind it. */
   write(frame: Frame, from: Uint8Array): void {
     this.memory.write(frame.page.va, from);
-    this.clearBehind(frame, from.length);
+    this.#clear(frame, from.length);
     frame.dirtyBytes = from.length;
   }
 
-  /** Clears a page from `atBytes` on, before it is shown to a peer. */
-  clearBehind(frame: Frame, atBytes: number): void {
-    if (frame.dirtyBytes <= atBytes) return;
-    this.memory.write(frame.page.va + atBytes, zeros.subarray(0, frame.dirtyBytes - atBytes));
-    frame.dirtyBytes = atBytes;
+  /** Clears a page behind its fragment, before it is shown to a peer. */
+  clearBehind(frame: Frame): void {
+    this.#clear(frame, frame.offsetBytes + frame.sizeBytes);
   }
 
   /** Gives everything back to the domain, each page with a frame behind it, as it came. */
@@ -87,6 +88,12 @@ export class FramePool {
     for (const { page } of this.#full) this.memory.freePage(page);
     this.#pages -= this.#full.length;
     this.#full.length = 0;
+  }
+
+  #clear(frame: Frame, atBytes: number): void {
+    if (frame.dirtyBytes <= atBytes) return;
+    this.memory.write(frame.page.va + atBytes, zeros.subarray(0, frame.dirtyBytes - atBytes));
+    frame.dirtyBytes = atBytes;
   }
 
   /** Asks for frames to put behind empty pages; false if there are none of either. */
@@ -118,7 +125,7 @@ export class FramePool {
     if (this.memory.freeCount === 0) return false;
     const page = this.memory.allocPage();
     this.memory.write(page.va, zeros);
-    this.#full.push({ page, dirtyBytes: 0 });
+    this.#full.push({ page, offsetBytes: 0, sizeBytes: 0, dirtyBytes: 0 });
     this.#pages++;
     return true;
   }

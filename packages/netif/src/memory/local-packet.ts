@@ -6,25 +6,22 @@ import { bankOffset } from '@ringside/gnttab-core';
 import type { GuestMemory } from '@ringside/gnttab-core';
 import type { Addressed } from '../bridge.ts';
 import { readMac } from '../mac.ts';
-import { ethernetHeaderBytes, maxSlots, pageBytes, slotsFor } from '../packet.ts';
+import { ethernetHeaderBytes, pageBytes, slotsFor } from '../packet.ts';
 import type { FramePool } from './frame-pool.ts';
 import type { Frame } from './frame-pool.ts';
 
-/** Fragments in order. Reused from packet to packet: the arrays never shrink, `count` says how many count. */
+/** Fragments in order, one per frame. Reused: the array never shrinks, `count` says how many frames count. */
 export class LocalPacket implements Addressed {
   readonly frames: Frame[] = [];
-  readonly offsets = new Uint16Array(maxSlots);
-  readonly sizes = new Uint16Array(maxSlots);
   count = 0;
   totalBytes = 0;
   destination = 0;
   source = 0;
 
   append(frame: Frame, offsetBytes: number, sizeBytes: number): void {
-    this.frames[this.count] = frame;
-    this.offsets[this.count] = offsetBytes;
-    this.sizes[this.count] = sizeBytes;
-    this.count++;
+    frame.offsetBytes = offsetBytes;
+    frame.sizeBytes = sizeBytes;
+    this.frames[this.count++] = frame;
     this.totalBytes += sizeBytes;
   }
 
@@ -36,8 +33,9 @@ export class LocalPacket implements Addressed {
 
   /** Reads the addresses; false if the first fragment does not hold a whole Ethernet header. */
   readHeader(memory: GuestMemory): boolean {
-    if (this.count === 0 || this.sizes[0]! < ethernetHeaderBytes) return false;
-    const address = memory.translate(this.frames[0]!.page.va + this.offsets[0]!, 'read');
+    const first = this.frames[0];
+    if (this.count === 0 || first!.sizeBytes < ethernetHeaderBytes) return false;
+    const address = memory.translate(first!.page.va + first!.offsetBytes, 'read');
     const { u8 } = memory.bankOf(address);
     const at = bankOffset(address);
     this.destination = readMac(u8, at);
@@ -47,9 +45,14 @@ export class LocalPacket implements Addressed {
 
   /** Copies the bytes out to `into` from `at` on. */
   copyTo(memory: GuestMemory, into: Uint8Array, at: number): void {
+    if (this.count === 1 && into.length === this.totalBytes) {
+      const { page, offsetBytes } = this.frames[0]!;
+      memory.read(page.va + offsetBytes, into);
+      return;
+    }
     for (let k = 0; k < this.count; k++) {
-      const sizeBytes = this.sizes[k]!;
-      memory.read(this.frames[k]!.page.va + this.offsets[k]!, into.subarray(at, at + sizeBytes));
+      const { page, offsetBytes, sizeBytes } = this.frames[k]!;
+      memory.read(page.va + offsetBytes, into.subarray(at, at + sizeBytes));
       at += sizeBytes;
     }
   }

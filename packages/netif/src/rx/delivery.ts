@@ -29,10 +29,12 @@ export interface Delivery {
   readonly failure: DropReason;
   /** Slots that `packet` takes. */
   slotsFor(packet: LocalPacket): number;
-  /** Prepares a packet for the pages offered by requests `at` and following; takes it over. */
+  /** Prepares a packet for the pages offered by requests `at` and following. */
   add(packet: LocalPacket, requests: readonly { gref: number }[], at: number): void;
   /** Does it. */
   commit(results: SlotResults): void;
+  /** Takes back a packet that was moved. */
+  finish(packet: LocalPacket): void;
 }
 
 /** GNTTABOP_transfer: every fragment goes as it is, its page and all. */
@@ -41,8 +43,6 @@ export class FlipDelivery implements Delivery {
   readonly #link: Link;
   readonly #ops: GnttabTransfer[] = [];
   readonly #frames: Frame[] = [];
-  readonly #offsets: number[] = [];
-  readonly #sizes: number[] = [];
   #count = 0;
 
   constructor(link: Link) {
@@ -57,19 +57,13 @@ export class FlipDelivery implements Delivery {
     const { peer, guest, packets } = this.#link;
     for (let k = 0; k < packet.count; k++) {
       const frame = packet.frames[k]!;
-      const offset = packet.offsets[k]!;
-      const size = packet.sizes[k]!;
-      packets.frames.clearBehind(frame, offset + size);
+      packets.frames.clearBehind(frame);
       const op = (this.#ops[this.#count] ??= new GnttabTransfer());
       op.mfn = guest.memory.detachForTransfer(frame.page);
       op.domid = peer;
       op.ref = requests[at + k]!.gref;
-      this.#frames[this.#count] = frame;
-      this.#offsets[this.#count] = offset;
-      this.#sizes[this.#count] = size;
-      this.#count++;
+      this.#frames[this.#count++] = frame;
     }
-    packets.retire(packet);
   }
 
   commit({ offset, status }: SlotResults): void {
@@ -79,8 +73,8 @@ export class FlipDelivery implements Delivery {
       const op = this.#ops[i]!;
       const frame = this.#frames[i]!;
       const moved = op.status === GNTST_okay;
-      offset[i] = moved ? this.#offsets[i]! : 0;
-      status[i] = moved ? this.#sizes[i]! : NETIF_RSP_ERROR;
+      offset[i] = moved ? frame.offsetBytes : 0;
+      status[i] = moved ? frame.sizeBytes : NETIF_RSP_ERROR;
       // Only a page that cannot be transferred stays ours; any other failure loses the frame (grant_table.h).
       if (op.status === GNTST_bad_page) {
         guest.memory.adopt(frame.page, op.mfn);
@@ -90,6 +84,11 @@ export class FlipDelivery implements Delivery {
       }
     }
     this.#count = 0;
+  }
+
+  /** Its frames went to the peer, or back to the pool. */
+  finish(packet: LocalPacket): void {
+    this.#link.packets.retire(packet);
   }
 }
 
@@ -101,7 +100,6 @@ export class CopyDelivery implements Delivery {
   /** Which slot of the batch an operation belongs to. */
   readonly #slotOfOp: number[] = [];
   readonly #sizes: number[] = [];
-  readonly #sent: LocalPacket[] = [];
   #opCount = 0;
   #slotCount = 0;
 
@@ -118,9 +116,10 @@ export class CopyDelivery implements Delivery {
     let roomBytes = 0;
     let slot = at - 1;
     for (let k = 0; k < packet.count; k++) {
-      const gmfn = memory.frameOf(packet.frames[k]!.page);
-      let offset = packet.offsets[k]!;
-      for (let left = packet.sizes[k]!; left > 0;) {
+      const { page, offsetBytes, sizeBytes } = packet.frames[k]!;
+      const gmfn = memory.frameOf(page);
+      let offset = offsetBytes;
+      for (let left = sizeBytes; left > 0;) {
         if (roomBytes === 0) {
           slot++;
           roomBytes = pageBytes;
@@ -135,12 +134,10 @@ export class CopyDelivery implements Delivery {
       }
     }
     this.#slotCount = slot + 1;
-    this.#sent.push(packet);
   }
 
   commit({ offset, status }: SlotResults): void {
-    const { guest, packets } = this.#link;
-    guest.hypercalls.gnttabCopy(this.#ops, this.#opCount);
+    this.#link.guest.hypercalls.gnttabCopy(this.#ops, this.#opCount);
     for (let slot = 0; slot < this.#slotCount; slot++) {
       offset[slot] = 0;
       status[slot] = this.#sizes[slot]!;
@@ -148,9 +145,11 @@ export class CopyDelivery implements Delivery {
     for (let i = 0; i < this.#opCount; i++) {
       if (this.#ops[i]!.status !== GNTST_okay) status[this.#slotOfOp[i]!] = NETIF_RSP_ERROR;
     }
-    for (const packet of this.#sent) packets.release(packet);
-    this.#sent.length = 0;
     this.#opCount = this.#slotCount = 0;
+  }
+
+  finish(packet: LocalPacket): void {
+    this.#link.packets.release(packet);
   }
 
   #copy(gmfn: number, offset: number, ref: number, at: number, bytes: number, slot: number): void {

@@ -19,8 +19,6 @@ export class RxSender implements PacketSender {
   readonly #response: NetifRxResponse;
   readonly #results: SlotResults;
   readonly #queue: LocalPacket[] = [];
-  readonly #slots: number[] = [];
-  readonly #bytes: number[] = [];
   #queuedSlots = 0;
   /** Requests that were there when last looked. */
   #seenRequests = 0;
@@ -62,11 +60,8 @@ export class RxSender implements PacketSender {
   }
 
   send(packet: LocalPacket): void {
-    const slots = this.#delivery.slotsFor(packet);
     this.#queue.push(packet);
-    this.#slots.push(slots);
-    this.#bytes.push(packet.totalBytes);
-    this.#queuedSlots += slots;
+    this.#queuedSlots += this.#delivery.slotsFor(packet);
   }
 
   flush(): string | undefined {
@@ -76,14 +71,14 @@ export class RxSender implements PacketSender {
     if (count < this.#queuedSlots) return 'requests that had been made are gone';
     this.#seenRequests -= count;
     let at = 0;
-    for (let i = 0; i < this.#queue.length; i++) {
-      this.#delivery.add(this.#queue[i]!, items, at);
-      at += this.#slots[i]!;
+    for (const packet of this.#queue) {
+      this.#delivery.add(packet, items, at);
+      at += this.#delivery.slotsFor(packet);
     }
     this.#delivery.commit(this.#results);
     this.#traffic.batches++;
     this.#respond(items);
-    this.#queue.length = this.#slots.length = this.#bytes.length = 0;
+    this.#queue.length = 0;
     this.#queuedSlots = 0;
     return undefined;
   }
@@ -104,8 +99,8 @@ export class RxSender implements PacketSender {
     const response = this.#response;
     const { offset, status } = this.#results;
     let at = 0;
-    for (let i = 0; i < this.#queue.length; i++) {
-      const slots = this.#slots[i]!;
+    for (const packet of this.#queue) {
+      const slots = this.#delivery.slotsFor(packet);
       let lost = false;
       for (let k = 0; k < slots; k++, at++) {
         lost ||= status[at]! < 0;
@@ -116,7 +111,8 @@ export class RxSender implements PacketSender {
         ring.put(response);
       }
       if (lost) this.#traffic.drop(this.#delivery.failure);
-      else this.#traffic.count(this.#bytes[i]!, slots);
+      else this.#traffic.count(packet.totalBytes, slots);
+      this.#delivery.finish(packet);
     }
     this.#link.port.notifyIf(ring.pushResponsesAndCheckNotify());
   }

@@ -70,7 +70,7 @@ export class TxSender implements PacketSender {
     const request = this.#request;
     for (let k = 0; k < packet.count; k++) {
       const frame = packet.frames[k]!;
-      packets.frames.clearBehind(frame, packet.offsets[k]! + packet.sizes[k]!);
+      packets.frames.clearBehind(frame);
       const ref = this.#reserve.claim();
       guest.grants.grantForeignAccessRef(ref, peer, guest.memory.frameOf(frame.page), true);
       const id = this.#freeIds.pop()!;
@@ -80,10 +80,10 @@ export class TxSender implements PacketSender {
       slot.packetBytes = k === 0 ? packet.totalBytes : 0;
       slot.packetSlots = k === 0 ? packet.count : 0;
       request.gref = ref;
-      request.offset = packet.offsets[k]!;
+      request.offset = frame.offsetBytes;
       request.flags = txFlags(k, packet.count);
       request.id = id;
-      request.size = txSize(k, packet.sizes[k]!, packet.totalBytes);
+      request.size = txSize(k, frame.sizeBytes, packet.totalBytes);
       this.#ring.put(request);
     }
     packets.retire(packet);
