@@ -1,10 +1,11 @@
 /** `ringside disk` */
-import type { Disk } from '@ringside/blkif';
+import { type Disk, DiskError } from '@ringside/blkif';
 import { openRawDisk } from '@ringside/blkif/node';
 import * as crypto from 'node:crypto';
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { bringUpHost, plugDisk, reportOf } from '../scenario/bring-up.ts';
 import { type DiskWorkload, isWriting, runDiskJob } from '../workload/disk-job.ts';
 import { type BlockSource, patternSource } from '../workload/pattern.ts';
@@ -30,6 +31,8 @@ export interface DiskOptions extends CommonOptions {
 }
 
 const SCRATCH_BYTES = 64 * 2 ** 20;
+/** Of the pattern that a new scratch disk is full of. */
+const SCRATCH_SEED = 0x5c4a;
 const PAGE_BYTES = 4096;
 /** What the drivers of the guest need besides the workload's own pages. */
 const SPARE_PAGES = 1024;
@@ -48,7 +51,7 @@ export async function disk(session: Session, options: DiskOptions): Promise<Outc
       `--bs ${bs} times --iodepth ${iodepth}; allowed: ${MAX_WORKLOAD_PAGES} pages of 4096 bytes in all`,
     );
   }
-  const { served, reference, seed } = openServed(options);
+  const { served, reference } = await openServed(options);
   const copy = out === undefined ? undefined : new OutputFile(out);
   const guestPages = workloadPages + SPARE_PAGES;
   const memoryPages = Math.ceil((guestPages + DRIVER_PAGES) * 1.2) + 2048;
@@ -70,7 +73,7 @@ export async function disk(session: Session, options: DiskOptions): Promise<Outc
     iodepth,
     sizeBytes: options.scratch && options.image === undefined ? undefined : options.size,
     runtimeNs: runtime,
-    seed: seed ?? machine.random.fork('disk').u32(),
+    seed: machine.random.fork('disk').u32(),
     expected: compared ? reference : undefined,
     into: copy,
     progress,
@@ -121,51 +124,51 @@ interface Served {
   readonly served: Disk;
   /** The same bytes, read without the split driver. */
   readonly reference: BlockSource;
-  /** Of the pattern that fills a scratch disk. */
-  readonly seed?: number;
 }
 
-function openServed({ image, scratch, writable, size }: DiskOptions): Served {
-  if (scratch) return openScratch(image, size ?? SCRATCH_BYTES);
-  const file = image!;
-  const served = openRawDisk(file, { readOnly: !writable });
-  return { served, reference: sourceOf(openRawDisk(file, { readOnly: true })) };
+async function openServed({ image, scratch, writable, size }: DiskOptions): Promise<Served> {
+  if (!scratch) {
+    const served = openRawDisk(image!, { readOnly: !writable });
+    return { served, reference: sourceOf(openRawDisk(image!, { readOnly: true })) };
+  }
+  const disk = openScratch(image, size ?? SCRATCH_BYTES);
+  if (image === undefined) await fill(disk.served, patternSource(SCRATCH_SEED));
+  return disk;
 }
 
-/** A disk that is gone when the run is: a copy of the image, or a file full of pattern. Its name is gone at once. */
+/** A disk that is gone when the run is, however it ends: a copy of the image, or zeros. Its name is gone at once. */
 function openScratch(image: string | undefined, sizeBytes: number): Served {
-  if (image !== undefined) openRawDisk(image, { readOnly: true }).close(); // so that errors name the image
+  if (image !== undefined) void openRawDisk(image, { readOnly: true }).close(); // its errors name the image
+  if (sizeBytes % 512 !== 0) throw usageError(`--size ${sizeBytes}; allowed: multiples of 512`);
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'ringside-'));
   const file = path.join(folder, 'scratch.img');
   try {
-    if (image === undefined) fillScratch(file, sizeBytes);
-    else fs.copyFileSync(image, file, fs.constants.COPYFILE_FICLONE);
-    fs.chmodSync(file, 0o600);
-    const served = openRawDisk(file);
-    return { served, reference: sourceOf(openRawDisk(file, { readOnly: true })) };
+    if (image === undefined) {
+      fs.writeFileSync(file, '');
+      fs.truncateSync(file, sizeBytes);
+    } else {
+      fs.copyFileSync(image, file, fs.constants.COPYFILE_FICLONE);
+      fs.chmodSync(file, 0o600);
+    }
+    return {
+      served: openRawDisk(file),
+      reference: sourceOf(openRawDisk(file, { readOnly: true })),
+    };
   } catch (error) {
-    throw error instanceof Error && 'code' in error ? fileError('scratch disk', error) : error;
+    throw error instanceof DiskError ? error : fileError('scratch disk', error);
   } finally {
     fs.rmSync(folder, { recursive: true, force: true });
   }
 }
 
-/** Seed of what a scratch disk holds at first. */
-const SCRATCH_SEED = 0x5c4a;
-
-function fillScratch(file: string, sizeBytes: number): void {
-  if (sizeBytes % 512 !== 0) throw usageError(`--size ${sizeBytes}; allowed: multiples of 512`);
-  const pattern = patternSource(SCRATCH_SEED);
-  const fd = fs.openSync(file, 'wx');
-  try {
-    const chunk = new Uint8Array(1 << 20);
-    for (let at = 0; at < sizeBytes; at += chunk.length) {
-      const part = chunk.subarray(0, Math.min(chunk.length, sizeBytes - at));
-      pattern.read(at, [part]);
-      for (let done = 0; done < part.length;) done += fs.writeSync(fd, part, done);
-    }
-  } finally {
-    fs.closeSync(fd);
+/** Fills a disk, and lets signals through meanwhile. */
+async function fill(disk: Disk, source: BlockSource): Promise<void> {
+  const chunk = new Uint8Array(1 << 20);
+  for (let at = 0; at < disk.sizeBytes; at += chunk.length) {
+    const part = chunk.subarray(0, Math.min(chunk.length, disk.sizeBytes - at));
+    source.read(at, [part]);
+    await disk.write(at, [part]);
+    await setImmediate();
   }
 }
 

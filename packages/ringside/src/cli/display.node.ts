@@ -1,9 +1,11 @@
 /** Progress on a terminal: a line for each step, the current one redrawn until it is done. Silent anywhere else. */
 import type { Progress } from '../workload/progress.ts';
-import { bytes, count, duration } from './format.ts';
+import { bytes, count } from './format.ts';
 
 const REDRAW_MS = 80;
 const BAR_CELLS = 24;
+/** A narrower screen has no room for a bar. */
+const BAR_COLUMNS = 60;
 const SPINNER = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 const TITLE_CELLS = 12;
 
@@ -63,27 +65,38 @@ export class Display {
   }
 
   #seal(colour: number, mark: string): void {
-    this.#screen.write(`${CLEAR_LINE}${this.#paint(colour, mark)} ${this.#body()}\n`);
-  }
-
-  #draw(): void {
-    const spinner = SPINNER[this.#frame++ % SPINNER.length]!;
-    this.#screen.write(`${CLEAR_LINE}${this.#paint(36, spinner)} ${this.#body()}`);
+    const { amount, elapsed } = this.#state();
+    const what = amount === '' ? elapsed : `${amount} in ${elapsed}`;
+    this.#screen.write(`${CLEAR_LINE}${this.#paint(colour, mark)} ${this.#titled(what)}\n`);
   }
 
   /** Fits one line, so that redrawing it never scrolls. */
-  #body(): string {
-    const elapsed = duration((performance.now() - this.#startMs) * 1e6);
+  #draw(): void {
+    const { share, amount, elapsed, phases } = this.#state();
+    const spinner = this.#paint(36, SPINNER[this.#frame++ % SPINNER.length]!);
+    const columns = this.#screen.columns || 80;
+    const bar = share === undefined || columns < BAR_COLUMNS ? '' : `${this.#bar(share)} `;
+    const room = columns - TITLE_CELLS - (bar === '' ? 0 : BAR_CELLS + 1) - 4;
+    const text = [amount, elapsed, phases].filter((part) => part !== '').join('  ');
+    this.#screen.write(
+      `${CLEAR_LINE}${spinner} ${this.#titled(bar + text.slice(0, Math.max(0, room)))}`,
+    );
+  }
+
+  #titled(text: string): string {
+    return `${this.#title.padEnd(TITLE_CELLS)} ${text}`;
+  }
+
+  /** How far the step is, as text. */
+  #state() {
+    const elapsed = `${((performance.now() - this.#startMs) / 1000).toFixed(1)} s`;
     const active = this.#parts.filter(({ phase }) => phase !== '');
     const total = active.reduce((sum, part) => sum + part.total, 0);
     const done = active.reduce((sum, part) => sum + part.done, 0);
-    const title = this.#title.padEnd(TITLE_CELLS);
-    if (active.length === 0) return `${title} ${elapsed}`;
-    const amount = active[0]!.unit === 'bytes' ? bytes(done) : `${count(done)} frames`;
+    const inBytes = active[0]?.unit === 'bytes';
+    const amount = active.length === 0 ? '' : inBytes ? bytes(done) : `${count(done)} frames`;
     const phases = [...new Set(active.map(({ phase }) => phase))].join(', ');
-    const bar = total > 0 ? `${this.#bar(Math.min(1, done / total))} ` : '';
-    const room = (this.#screen.columns ?? 80) - TITLE_CELLS - (total > 0 ? BAR_CELLS : 0) - 6;
-    return `${title} ${bar}${`${amount}  ${elapsed}  ${phases}`.slice(0, Math.max(0, room))}`;
+    return { share: total > 0 ? Math.min(1, done / total) : undefined, amount, elapsed, phases };
   }
 
   #bar(share: number): string {

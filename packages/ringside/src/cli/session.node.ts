@@ -6,7 +6,7 @@ import { createMachine, type Machine } from '@ringside/gnttab-core';
 import pino from 'pino';
 import type { RunningDomain } from '../toolstack/index.ts';
 import { Display } from './display.node.ts';
-import { EXIT, explain } from './errors.node.ts';
+import { EXIT, explain, failure } from './errors.node.ts';
 import { discardUnfinished } from './output-file.node.ts';
 import { TraceFile } from './trace-file.node.ts';
 
@@ -40,6 +40,7 @@ export class Session {
   readonly names = new Map<number, string>([[0, 'Domain-0']]);
   readonly #log: pino.Logger;
   #trace: TraceFile | undefined;
+  #isOver = false;
 
   constructor(options: CommonOptions) {
     this.options = options;
@@ -66,6 +67,9 @@ export class Session {
     for (const [signal, number] of Object.entries(SIGNALS)) {
       process.once(signal, () => this.#interrupted(128 + number));
     }
+    // A bug of ours, in a task of the machine's scheduler: nobody else would catch it.
+    process.once('uncaughtException', (error) => process.exit(this.#failed(error)));
+    process.once('exit', () => this.#stuck());
     try {
       const outcome = await command(this);
       this.#end(outcome.ok);
@@ -100,6 +104,14 @@ export class Session {
     return exitCode;
   }
 
+  /** Node found nothing left to do, and the run is not over. */
+  #stuck(): void {
+    if (this.#isOver) return;
+    process.exitCode = this.#failed(
+      failure('the run came to a standstill: nobody has anything to do'),
+    );
+  }
+
   #interrupted(exitCode: number): void {
     try {
       this.#end(false);
@@ -112,6 +124,7 @@ export class Session {
 
   /** Whatever happens afterwards, nothing is left half-done. */
   #end(isOk: boolean): void {
+    this.#isOver = true;
     const trace = this.#trace;
     this.#trace = undefined;
     this.display.end(isOk);

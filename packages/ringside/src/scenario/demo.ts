@@ -55,10 +55,10 @@ export async function runDemo(options: DemoOptions = {}): Promise<DemoResult> {
   const { diskBytes = 32 << 20, frames = 20_000, pings = 1000, onStep } = options;
   const machine = options.machine ?? createMachine();
   const random = machine.random.fork('demo');
-  const progress = [new Progress(), new Progress()] as const;
-  const begin = (step: DemoStep): void => {
-    for (const part of progress) part.begin('', 0, 'bytes');
+  const begin = (step: DemoStep): readonly [Progress, Progress] => {
+    const progress = [new Progress(), new Progress()] as const;
     onStep?.(step, progress);
+    return progress;
   };
 
   begin('connect');
@@ -73,7 +73,6 @@ export async function runDemo(options: DemoOptions = {}): Promise<DemoResult> {
   };
   const [first, second] = [await equip('guest1', 'flip'), await equip('guest2', 'copy')];
 
-  begin('disk');
   const diskJob = async (
     { domain, disk }: EquippedGuest,
     part: Progress,
@@ -85,9 +84,10 @@ export async function runDemo(options: DemoOptions = {}): Promise<DemoResult> {
     const result = await runDiskJob({ ...job, guest, disk, seed, expected, progress: part });
     return { domain: name, ...result };
   };
+  const [reading, writing] = begin('disk');
   const disk = await Promise.all([
-    diskJob(first, progress[0], { workload: 'randread' }),
-    diskJob(second, progress[1], { workload: 'randwrite' }),
+    diskJob(first, reading, { workload: 'randread' }),
+    diskJob(second, writing, { workload: 'randwrite' }),
   ]);
 
   const netJob = async (
@@ -102,13 +102,13 @@ export async function runDemo(options: DemoOptions = {}): Promise<DemoResult> {
     const modes = { tx: from.vif.modes.tx, rx: to.vif.modes.rx };
     return { from: from.domain.name, to: to.domain.name, modes, ...(await run(job)) };
   };
-  begin('net');
+  const [there, back] = begin('net');
   const bulk = await Promise.all([
-    netJob(runBulk, first, second, frames, progress[0]),
-    netJob(runBulk, second, first, frames, progress[1]),
+    netJob(runBulk, first, second, frames, there),
+    netJob(runBulk, second, first, frames, back),
   ]);
-  begin('ping');
-  const net = [...bulk, await netJob(runPing, first, second, pings, progress[0])];
+  const [pinging] = begin('ping');
+  const net = [...bulk, await netJob(runPing, first, second, pings, pinging)];
 
   begin('disconnect');
   for (const { disk: front, vif } of [first, second])

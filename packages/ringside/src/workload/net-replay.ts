@@ -1,5 +1,6 @@
 /** A capture sent by one guest and received by another. */
 import type { CapturedFrame, RefusedFrame } from '@ringside/netif';
+import { LatencyHistogram } from './latency.ts';
 import type { NetEnd } from './net-jobs.ts';
 import { FrameCheck, type NetResult } from './net-result.ts';
 import { progressing } from './patience.ts';
@@ -17,13 +18,21 @@ export interface ReplayJob {
   readonly progress?: Progress | undefined;
 }
 
+/** A frame that was sent and has not arrived. */
+interface UnderWay {
+  readonly number: number;
+  readonly original: CapturedFrame;
+  readonly sentNs: number;
+}
+
 /** Sends every frame of a capture; each must arrive once, in order, byte for byte. */
 export async function runReplay(job: ReplayJob): Promise<NetResult> {
   const { from, to, frames, onFrame, progress = new Progress() } = job;
   const { clock, scheduler, trace } = to.guest.machine;
   const check = new FrameCheck();
+  const latency = new LatencyHistogram();
   /** Frames that were sent and have not arrived, in order. */
-  const underWay: { readonly number: number; readonly original: CapturedFrame }[] = [];
+  const underWay: UnderWay[] = [];
   const refused: RefusedFrame[] = [];
   let [offered, received, bytes, lastNs] = [0, 0, 0, 0];
   let isAllSent = false;
@@ -38,7 +47,8 @@ export async function runReplay(job: ReplayJob): Promise<NetResult> {
     bytes += frame.length;
     const next = underWay.shift();
     if (next === undefined) return check.fail(`frame ${received} arrived and was not sent`);
-    const { number, original } = next;
+    const { number, original, sentNs } = next;
+    latency.record(lastNs - sentNs);
     check.compare(number, frame, original.bytes);
     onFrame?.({ ...original, bytes: frame });
   };
@@ -63,7 +73,7 @@ export async function runReplay(job: ReplayJob): Promise<NetResult> {
         await from.vif.room();
         outcome = from.vif.send(original.bytes);
       }
-      if (outcome === 'sent') underWay.push({ number, original });
+      if (outcome === 'sent') underWay.push({ number, original, sentNs: clock.nowNs() });
       else refused.push(outcome);
       if (failed !== undefined) break;
     }
@@ -82,6 +92,7 @@ export async function runReplay(job: ReplayJob): Promise<NetResult> {
     bytes,
     elapsedNs,
     perSecond: perSecond(received, bytes, elapsedNs),
+    latencyNs: latency.summary(),
     verifiedBytes: check.verifiedBytes,
     refused,
     failures: check.failures,

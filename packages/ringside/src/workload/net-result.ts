@@ -12,8 +12,8 @@ export interface NetResult {
   /** From the first frame sent to the last received. */
   readonly elapsedNs: number;
   readonly perSecond: Rates;
-  /** Of each frame from end to end (bulk), or there and back (ping); undefined for a capture. */
-  readonly latencyNs?: LatencySummary;
+  /** Of each frame from end to end, or there and back (ping). */
+  readonly latencyNs: LatencySummary;
   readonly verifiedBytes: number;
   /** Frames that the vif cannot carry. */
   readonly refused: readonly RefusedFrame[];
