@@ -28,7 +28,12 @@ import {
   GNTPIN_writers,
   overflowMask,
 } from './structs.ts';
-import { activeEntryAcquire, activeEntryRelease, sharedEntryV1 } from './table.ts';
+import {
+  activeEntryAcquire,
+  activeEntryReacquire,
+  activeEntryRelease,
+  sharedEntryV1,
+} from './table.ts';
 
 /** One side of a copy: `ref` of `domid`'s table where the flag says so, else the caller's own frame `gmfn`. */
 export class GnttabCopyPtr {
@@ -58,6 +63,9 @@ class CopyBuf {
   /** Reference or gmfn. */
   #name = 0;
   #domain: Domain | undefined;
+  /** The granter's entries, while a grant is claimed. */
+  #active = 0;
+  #shared = 0;
   frame = 0;
 
   constructor(writable: boolean) {
@@ -87,7 +95,7 @@ class CopyBuf {
     this.#claimed = false;
     const domain = this.#domain!;
     putPageFor(domain.machine, this.frame, this.#writable);
-    if (this.#byRef) this.#releaseGrant(domain, this.#name);
+    if (this.#byRef) this.#releaseGrant(domain);
   }
 
   #ownFrame(domain: Domain, gmfn: number): number {
@@ -101,12 +109,14 @@ class CopyBuf {
   #acquireGrant(caller: Domain, granter: Domain, ref: number): number {
     const active = activeEntryAcquire(granter, ref);
     if (active === 0) return GNTST_bad_gntref;
-    const status = this.#pin(caller, granter, active, ref);
+    this.#active = active;
+    this.#shared = sharedEntryV1(granter, ref);
+    const status = this.#pin(caller, granter, active, this.#shared);
     activeEntryRelease(granter, active);
     return status;
   }
 
-  #pin(caller: Domain, granter: Domain, active: number, ref: number): number {
+  #pin(caller: Domain, granter: Domain, active: number, shared: number): number {
     const { machine } = granter;
     const { u16, u32 } = machine.heap;
     const readonly = !this.#writable;
@@ -119,7 +129,6 @@ class CopyBuf {
     const checked = pin !== 0 && (readonly || (pin & GNTPIN_writers) !== 0);
     if (checked && granter.isDying) return GNTST_bad_domain;
     let status = GNTST_okay as number;
-    const shared = sharedEntryV1(granter, ref);
     if (!checked) {
       status = setStatusV1(machine, shared, active, caller.id, readonly, false);
       if (status !== GNTST_okay) return status;
@@ -141,12 +150,12 @@ class CopyBuf {
   }
 
   /** release_grant_for_copy(). */
-  #releaseGrant(granter: Domain, ref: number): void {
+  #releaseGrant(granter: Domain): void {
     const { machine } = granter;
-    const { u32 } = machine.heap;
-    const active = activeEntryAcquire(granter, ref);
-    u32[(active + PIN) >>> 2]! -= this.#writable ? GNTPIN_hstw_inc : GNTPIN_hstr_inc;
-    reduceStatusForPin(machine, sharedEntryV1(granter, ref), active, !this.#writable);
+    const active = this.#active;
+    activeEntryReacquire(granter, active);
+    machine.heap.u32[(active + PIN) >>> 2]! -= this.#writable ? GNTPIN_hstw_inc : GNTPIN_hstr_inc;
+    reduceStatusForPin(machine, this.#shared, active, !this.#writable);
     activeEntryRelease(granter, active);
   }
 }

@@ -119,11 +119,14 @@ export const activeEntryOf = (domain: Domain, ref: number): number =>
 export function activeEntryAcquire(domain: Domain, ref: number): number {
   if (ref >= nrGrantEntries(domain)) return 0;
   const active = activeEntryOf(domain, ref);
-  domain.machine.native.readLockAndSpinLock(
-    domain.base + GT.lock,
-    active + activeEntry.offset.lock,
-  );
+  activeEntryReacquire(domain, active);
   return active;
+}
+
+/** The same for an entry that was acquired before: entries do not move. */
+export function activeEntryReacquire(domain: Domain, active: number): void {
+  const { native } = domain.machine;
+  native.readLockAndSpinLock(domain.base + GT.lock, active + activeEntry.offset.lock);
 }
 
 /** active_entry_release(), and the table's read lock with it. */

@@ -29,7 +29,14 @@ import {
   pageInfo,
 } from './layout.ts';
 import type { Native } from './native-code.ts';
-import { bankOffset, BANK_SHIFT, type DomId, type MachineAddress, PAGE_SIZE } from './page.ts';
+import {
+  bankOffset,
+  BANK_PAGES,
+  BANK_SHIFT,
+  type DomId,
+  type MachineAddress,
+  PAGE_SIZE,
+} from './page.ts';
 import { type Random, seededRandom } from './random.ts';
 import { RealScheduler, type Scheduler, SeededScheduler } from './scheduler.ts';
 import { Trace } from './trace.ts';
@@ -51,6 +58,8 @@ export interface MachineShare {
 
 const { banks: BANKS, nr_banks: NR_BANKS } = machineHeader.offset;
 const { pages: BANK_PAGE_COUNT, frame_table: FRAME_TABLE } = bankEntry.offset;
+/** Machine addresses below this are in bank 0. */
+const HEAP_END = BANK_PAGES * PAGE_SIZE;
 
 export class Machine {
   readonly banks: Bank[];
@@ -71,7 +80,9 @@ export class Machine {
   /** The dying domain whose last page went during this hypercall. */
   emptied: Domain | undefined;
   readonly #domainTable: number;
-  readonly #heapEnd: number;
+  /** Bank 0's own numbers, which never change: nearly every frame is there. */
+  readonly #heapPages: number;
+  readonly #heapFrameTable: number;
   /** Handles made so far, by domain id; the truth is the domain table. */
   readonly #domains: (Domain | undefined)[] = [];
 
@@ -84,7 +95,8 @@ export class Machine {
     invariant(header.magic === MACHINE_MAGIC, 'this memory holds no machine');
     invariant(header.layout_version === LAYOUT_VERSION, 'this machine has another layout');
     this.#domainTable = header.domain_table;
-    this.#heapEnd = this.heap.pages * PAGE_SIZE;
+    this.#heapPages = this.heap.pages;
+    this.#heapFrameTable = this.heap.u32[(BANKS + FRAME_TABLE) >>> 2]!;
     this.seed = share.seed;
     this.log = log;
     if (share.seed === undefined) {
@@ -122,8 +134,7 @@ export class Machine {
 
   /** Moves bytes anywhere in machine memory; ranges may overlap. Neither may leave its bank. */
   copyBytes(to: MachineAddress, from: MachineAddress, lengthBytes: number): void {
-    // Nearly always both lie in bank 0.
-    if (to < this.#heapEnd && from < this.#heapEnd) {
+    if (to < HEAP_END && from < HEAP_END) {
       this.native.copy(to, from, lengthBytes);
       return;
     }
@@ -152,6 +163,7 @@ export class Machine {
    * Byte offset in bank 0 of a frame's struct page_info, or 0 if there is no such frame (mfn_valid fails).
    */
   pageInfo(frame: number): number {
+    if (frame < this.#heapPages) return this.#heapFrameTable + frame * pageInfo.size;
     const index = frame >>> BANK_SHIFT;
     const { u32 } = this.heap;
     if (index >= u32[NR_BANKS >>> 2]!) return 0;
