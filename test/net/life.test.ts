@@ -97,6 +97,59 @@ describe('agreement', () => {
   });
 });
 
+describe('what the user of a vif sees', () => {
+  test.each([true, false])(
+    'keepFrames %s: whether frames are good after the emission',
+    async (keepFrames) => {
+      const net = await rig({ seed: 29 });
+      const netback = startNetback(net.driver);
+      for (const member of net.guests) await attach(net, member);
+      const sender = await connectNetfront({ ...net.guests[0], handle: 0 });
+      const receiver = await connectNetfront({ ...net.guests[1], handle: 0, keepFrames });
+      const [kept, marks]: [Uint8Array[], number[]] = [[], []];
+      receiver.packets$.subscribe((frames) => {
+        kept.push(...frames);
+        marks.push(...frames.map((bytes) => bytes[11]!));
+      });
+      for (let mark = 0; mark < 5; mark++) {
+        sender.send(frame(60, mark));
+        await until(net, () => kept.length > mark);
+      }
+      expect(marks).toEqual([0, 1, 2, 3, 4]);
+      expect(kept.map((bytes) => bytes[11])).toEqual(keepFrames ? marks : [4, 4, 4, 4, 4]);
+      await netback.close();
+    },
+  );
+
+  test('counts come after each piece of work, and both streams end with the connection', async () => {
+    const net = await network({}, { seed: 31 });
+    const [a, b] = net.fronts;
+    const seen: number[] = [];
+    const ended: string[] = [];
+    b.stats$.subscribe({
+      next: ({ rx }) => seen.push(rx.frames),
+      complete: () => ended.push('stats$'),
+    });
+    b.packets$.subscribe({ complete: () => ended.push('packets$') });
+    await a.sendAll(Array.from({ length: 600 }, (_, i) => frame(60, i)));
+    await until(net, () => seen.at(-1) === 600);
+    expect(seen.every((frames, i) => i === 0 || frames >= seen[i - 1]!)).toBe(true);
+    await b.close();
+    expect(ended).toEqual(['packets$', 'stats$']);
+    await expect(b.closed).resolves.toBeUndefined();
+  });
+
+  test('a full ring says so, and room is made while one waits for it', async () => {
+    const net = await network({ tx: 'copy' }, { seed: 37 });
+    const [a] = net.fronts;
+    let sent = 0;
+    while (a.send(frame(60, sent)) === 'sent') sent++;
+    expect(sent).toBe(256);
+    await a.room();
+    expect(a.send(frame(60, sent))).toBe('sent');
+  });
+});
+
 describe.each(allModes)('rx by $rx, tx by $tx', (modes) => {
   test('both directions at once, unicast between learned addresses', async () => {
     const net = await network(modes, { seed: 11 });

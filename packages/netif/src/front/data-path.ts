@@ -21,7 +21,9 @@ export interface FrontDataPathParts {
   readonly receiver: PacketReceiver;
   /** Whether the backend takes packets of several slots. */
   readonly scatterGather: boolean;
-  /** Gets what was received, batch by batch; the arrays are the listener's to keep. */
+  /** Whether the frames are the listener's to keep; otherwise they are good until it returns. */
+  readonly keepFrames: boolean;
+  /** Gets what was received, batch by batch. */
   readonly onFrames: (frames: readonly Uint8Array[]) => void;
   /** Something may have been counted. */
   readonly onWork: () => void;
@@ -36,6 +38,7 @@ export class FrontDataPath {
   readonly #schedule: () => void;
   readonly #received: LocalPacket[] = [];
   #receivedBytes = 0;
+  #scratch = new Uint8Array();
   #offered = 0;
   /** Slots that whoever waits to send needs; 0 if nobody waits. */
   #wantedSlots = 0;
@@ -144,8 +147,8 @@ export class FrontDataPath {
   /** Copies what was received out of the pages, which go back to the pool, and hands it on. */
   #emit(): void {
     if (this.#received.length === 0) return;
-    const { link, onFrames } = this.#parts;
-    const bytes = new Uint8Array(this.#receivedBytes);
+    const { link, keepFrames, onFrames } = this.#parts;
+    const bytes = keepFrames ? new Uint8Array(this.#receivedBytes) : this.#scratchBytes();
     const frames: Uint8Array[] = [];
     let at = 0;
     for (const packet of this.#received) {
@@ -157,6 +160,14 @@ export class FrontDataPath {
     }
     this.#received.length = this.#receivedBytes = 0;
     onFrames(frames);
+  }
+
+  /** Room for a batch, used again for the next one. */
+  #scratchBytes(): Uint8Array {
+    if (this.#scratch.length < this.#receivedBytes) {
+      this.#scratch = new Uint8Array(2 * this.#receivedBytes);
+    }
+    return this.#scratch;
   }
 
   #end(broken: string | undefined): void {
