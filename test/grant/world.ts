@@ -207,6 +207,11 @@ export class World {
     return new Actor(createDomain(this.machine, { pages: 16, maxPages: 32, ...options }));
   }
 
+  /** The domain has a struct domain: it lives, or is a ghost of which something is still in use. */
+  exists({ domain }: Actor): boolean {
+    return this.machine.domainById(domain.id) === domain;
+  }
+
   /** Type references to a frame: how many mappings and copies may write it. */
   typeCount(mfn: number): number {
     return (

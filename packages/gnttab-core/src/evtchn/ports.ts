@@ -282,6 +282,7 @@ export function destroyEventChannels(domain: Domain): void {
   const { machine, base } = domain;
   const { u32 } = machine.heap;
   const list = u32[(base + EC.bucket_list) >>> 2]!;
+  if (list === 0) return; // a domain whose creation failed
   const pages = Math.ceil(u32[(base + EC.valid_evtchns) >>> 2]! / EVTCHNS_PER_PAGE);
   for (let i = 0; i < pages; i++) freeXenHeapPage(machine, u32[(list << 10) + i]!);
   freeXenHeapPage(machine, list);

@@ -12,7 +12,6 @@ import {
   GNTST_okay,
 } from '../abi/grant-table.ts';
 import type { Domain } from '../machine/machine.ts';
-import { putPageFor } from '../machine/frame-table.ts';
 import {
   clearP2m,
   entryFrame,
@@ -119,12 +118,10 @@ function destroyP2mMapping(
   frame: number,
   readonly: boolean,
 ): number {
-  const { machine } = mapper;
   const gfn = Math.floor(address / PAGE_SIZE);
   const entry = p2mEntry(mapper, gfn);
   const type = readonly ? p2m_grant_map_ro : p2m_grant_map_rw;
   if (entryType(entry) !== type || entryFrame(entry) !== frame) return GNTST_general_error;
   clearP2m(mapper, gfn);
-  putPageFor(machine, frame, !readonly);
   return GNTST_okay;
 }

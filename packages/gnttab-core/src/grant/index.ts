@@ -13,6 +13,7 @@ export {
   type SetupTable,
   setupTable,
   sharedEntryV1,
+  sharedFramesIdle,
 } from './table.ts';
 export { GnttabTransfer, transfer } from './transfer.ts';
 export { GnttabUnmapGrantRef, releaseMappings, unmapGrantRef } from './unmap.ts';

@@ -89,7 +89,7 @@ function check(mapper: Domain, op: GnttabMapGrantRef): number {
   if (active !== 0) {
     status = mapActive(mapper, granter, active, op);
     if (status === GNTST_okay) {
-      fillMaptrack(mapper, handle, op.dom, op.ref, op.flags & GTF_flags_kept);
+      fillMaptrack(mapper, handle, granter, op.ref, op.flags & GTF_flags_kept);
       op.handle = handle;
     }
     activeEntryRelease(granter, active);

@@ -6,7 +6,7 @@ import type { Domain } from '../machine/machine.ts';
 import { GT, MAPTRACK_PER_PAGE, MAPTRACK_TAIL, maptrackEntry } from './structs.ts';
 import { listedFrame, listFrame } from './table.ts';
 
-const { ref: REF, flags: FLAGS, domid: DOMID } = maptrackEntry.offset;
+const { ref: REF, flags: FLAGS, domid: DOMID, serial: SERIAL } = maptrackEntry.offset;
 
 /** Byte offset in bank 0 of a handle's entry. The handle is below nrMaptrackEntries. */
 export const maptrackEntryOf = (domain: Domain, handle: number): number =>
@@ -75,13 +75,22 @@ function grow(domain: Domain): boolean {
 export function fillMaptrack(
   domain: Domain,
   handle: number,
-  dom: number,
+  granter: Domain,
   ref: number,
   flags: number,
 ): void {
   const { u16, u32 } = domain.machine.heap;
   const entry = maptrackEntryOf(domain, handle);
   u32[(entry + REF) >>> 2] = ref;
-  u16[(entry + DOMID) >>> 1] = dom;
+  u16[(entry + DOMID) >>> 1] = granter.id;
+  u32[(entry + SERIAL) >>> 2] = granter.serial;
   Atomics.store(u16, (entry + FLAGS) >>> 1, flags);
+}
+
+/** The domain whose frame an entry maps; undefined if it is gone, whoever has its id now. */
+export function granterOf(mapper: Domain, entry: number): Domain | undefined {
+  const { machine } = mapper;
+  const { u16, u32 } = machine.heap;
+  const granter = machine.domainById(u16[(entry + DOMID) >>> 1]!);
+  return granter?.serial === u32[(entry + SERIAL) >>> 2] ? granter : undefined;
 }

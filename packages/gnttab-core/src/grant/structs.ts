@@ -38,7 +38,8 @@ export const maptrackEntry = struct(
     /** Owner of the mapped frame. */
     domid: u16,
     vcpu: u32,
-    pad: u32,
+    /** Serial number of the owner: its id may come to be another domain's. */
+    serial: u32,
   },
   { size: 16 },
 );

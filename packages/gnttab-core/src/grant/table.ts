@@ -14,6 +14,7 @@ import type { Domain } from '../machine/machine.ts';
 import {
   allocXenHeapPage,
   freeXenHeapPage,
+  referenceCount,
   shareXenPageWithGuest,
 } from '../machine/frame-table.ts';
 import { INVALID_MFN } from '../machine/layout.ts';
@@ -206,7 +207,18 @@ export function destroyGrantTable(domain: Domain): void {
   for (const [list, count] of lists) {
     const frames = u32[(base + count) >>> 2]!;
     for (let i = 0; i < frames; i++) freeXenHeapPage(machine, listedFrame(domain, list, i));
-    freeXenHeapPage(machine, u32[(base + list) >>> 2]!);
+    // A domain whose creation failed may not have come this far.
+    if (u32[(base + list) >>> 2] !== 0) freeXenHeapPage(machine, u32[(base + list) >>> 2]!);
     u32[(base + count) >>> 2] = 0;
   }
+}
+
+/** Nobody but the table itself holds its shared frames: other domains may have been granted them, and map them. */
+export function sharedFramesIdle(domain: Domain): boolean {
+  const { machine, base } = domain;
+  const frames = machine.heap.u32[(base + GT.nr_grant_frames) >>> 2]!;
+  for (let i = 0; i < frames; i++) {
+    if (referenceCount(machine, listedFrame(domain, GT.shared_list, i)) > 1) return false;
+  }
+  return true;
 }

@@ -13,7 +13,7 @@ import type { Domain } from '../machine/machine.ts';
 import { PAGE_SIZE } from '../machine/page.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
 import { destroyHostMapping } from './host-mapping.ts';
-import { maptrackEntryOf, nrMaptrackEntries, putMaptrackHandle } from './maptrack.ts';
+import { granterOf, maptrackEntryOf, nrMaptrackEntries, putMaptrackHandle } from './maptrack.ts';
 import { reduceStatusForPin } from './status.ts';
 import {
   activeEntry,
@@ -57,18 +57,18 @@ function unmapEntry(mapper: Domain, entry: number, op: GnttabUnmapGrantRef): num
   const { machine } = mapper;
   const { u16, u32 } = machine.heap;
   if (Atomics.load(u16, (entry + FLAGS) >>> 1) === 0) return GNTST_bad_handle;
-  const dom = u16[(entry + DOMID) >>> 1]!;
   const ref = u32[(entry + REF) >>> 2]!;
-  const granter = machine.domainById(dom);
+  const granter = granterOf(mapper, entry);
   if (granter === undefined) return GNTST_bad_domain;
   const active = activeEntryAcquire(granter, ref);
   if (active === 0) return GNTST_bad_handle;
   // Another thread may have freed the entry before we had its lock.
   const flags = Atomics.load(u16, (entry + FLAGS) >>> 1);
   const same =
-    flags !== 0 && u16[(entry + DOMID) >>> 1] === dom && u32[(entry + REF) >>> 2] === ref;
+    flags !== 0 && granterOf(mapper, entry) === granter && u32[(entry + REF) >>> 2] === ref;
   const status = same ? unmapActive(mapper, granter, active, entry, flags, op) : GNTST_bad_handle;
   activeEntryRelease(granter, active);
+  if (granter.isDying) machine.emptied.push(granter);
   return status;
 }
 
@@ -124,7 +124,7 @@ export function releaseMappings(dying: Domain): void {
     if (flags === 0) continue;
     u16[(entry + FLAGS) >>> 1] = 0;
     const ref = u32[(entry + REF) >>> 2]!;
-    const granter = machine.domainById(u16[(entry + DOMID) >>> 1]!);
+    const granter = granterOf(dying, entry);
     if (granter === undefined) continue;
     const active = activeEntryAcquire(granter, ref);
     const readonly = (flags & GNTMAP_readonly) !== 0;
@@ -137,5 +137,6 @@ export function releaseMappings(dying: Domain): void {
     }
     reduceStatusForPin(machine, sharedEntryV1(granter, ref), active, readonly);
     activeEntryRelease(granter, active);
+    if (granter.isDying) machine.emptied.push(granter);
   }
 }

@@ -10,12 +10,15 @@ import {
   type GrantTableLimits,
   initGrantTable,
   releaseMappings,
+  sharedFramesIdle,
 } from '../grant/index.ts';
 import type { Domain, Machine } from '../machine/machine.ts';
 import {
   buildDomain,
   type DomainOptions,
+  memoryIdle,
   OutOfMemory,
+  populateDomain,
   reapDomain,
   relinquishMemory,
 } from '../machine/domain-build.ts';
@@ -33,10 +36,17 @@ export interface CreateDomainOptions extends DomainOptions, GrantTableLimits {
  */
 export function createDomain(machine: Machine, options: CreateDomainOptions): Domain {
   const { maxPort = EVTCHN_2L_NR_CHANNELS - 1 } = options;
-  machine.onDomainEmpty = reap;
   const domain = buildDomain(machine, options);
-  if (!initGrantTable(domain, options) || !initEventChannels(domain, maxPort)) {
-    throw new OutOfMemory(`domain ${domain.id}: no memory for its grant table and event channels`);
+  try {
+    populateDomain(domain, options.pages);
+    if (!initGrantTable(domain, options) || !initEventChannels(domain, maxPort)) {
+      throw new OutOfMemory(
+        `domain ${domain.id}: no memory for its grant table and event channels`,
+      );
+    }
+  } catch (error) {
+    destroyDomain(domain);
+    throw error;
   }
   machine.trace.emit(TRACE.domainCreate, domain.id, domain.id, domain.totPages);
   return domain;
@@ -55,12 +65,15 @@ export function destroyDomain(domain: Domain): void {
   releaseMappings(domain);
   relinquishMemory(domain);
   machine.trace.emit(TRACE.domainDestroy, domain.id, domain.id);
-  if (domain.totPages === 0) reap(domain);
-  machine.emptied = undefined;
+  machine.emptied.push(domain);
+  machine.onDomainEmpty = reap;
+  machine.reap();
 }
 
-function reap(domain: Domain): void {
-  if (!domain.isDying || domain.totPages > 0) return;
+/** complete_domain_destroy(): frees what is left of a dying domain, if nobody else holds anything of its. */
+export function reap(domain: Domain): void {
+  const gone = domain.machine.domainById(domain.id) !== domain;
+  if (gone || !memoryIdle(domain) || !sharedFramesIdle(domain)) return;
   destroyGrantTable(domain);
   destroyEventChannels(domain);
   reapDomain(domain);

@@ -30,6 +30,7 @@ import {
 } from '../grant/index.ts';
 import type { Domain } from '../machine/machine.ts';
 import { INVALID_MFN } from '../machine/layout.ts';
+import { reap } from './domctl.ts';
 import {
   addToPhysmap,
   decreaseReservation,
@@ -46,6 +47,7 @@ export class Hypercalls {
 
   constructor(domain: Domain) {
     this.#domain = domain;
+    domain.machine.onDomainEmpty = reap;
   }
 
   /** GNTTABOP_map_grant_ref. */

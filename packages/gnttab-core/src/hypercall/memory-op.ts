@@ -1,33 +1,34 @@
 /** HYPERVISOR_memory_op (memory.h) and update_va_mapping (xen.h), as far as page flipping and ballooning need them. */
 import { XEN_EFAULT, XEN_EINVAL, XEN_ENOMEM, XEN_EPERM } from '../abi/errno.ts';
 import { XENMAPSPACE_grant_table, XENMAPSPACE_shared_info } from '../abi/memory.ts';
+import { frameNamed } from '../grant/frames.ts';
 import { sharedFrame } from '../grant/table.ts';
 import type { Domain } from '../machine/machine.ts';
 import {
   allocDomainPage,
   getPage,
   ownerOf,
+  ownsRam,
   putPage,
   referenceCount,
   releaseAllocation,
   setFrameGfn,
 } from '../machine/frame-table.ts';
 import { INVALID_MFN } from '../machine/layout.ts';
-import { clearP2m, gfnToMfn, p2m_ram_rw, setP2m } from '../machine/p2m.ts';
+import { clearP2m, p2m_ram_rw, setP2m } from '../machine/p2m.ts';
 import { ensureL1, mapOwnFrame, pteAddress, replacePte } from '../machine/page-table.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
 
 /**
  * XENMEM_decrease_reservation: gives pages back to Xen. `extents` are mfns of a PV domain, gfns of a translated one.
- * Returns how many were given back; it stops at the first that the domain does not own.
+ * Returns how many were given back; it stops at the first that is not RAM of the domain's.
  */
 export function decreaseReservation(domain: Domain, extents: readonly number[]): number {
   const { machine } = domain;
   let done = 0;
   for (const extent of extents) {
-    const frame = domain.translated ? gfnToMfn(domain, extent) : extent;
-    if (frame === INVALID_MFN || ownerOf(machine, frame) !== domain.id) break;
-    if (!getPage(machine, frame, domain.id)) break;
+    const frame = frameNamed(domain, extent);
+    if (!ownsRam(domain, frame) || !getPage(machine, frame, domain.id)) break;
     if (domain.translated) clearP2m(domain, extent);
     releaseAllocation(machine, frame);
     putPage(machine, frame);
@@ -115,6 +116,7 @@ function xenFrame(domain: Domain, space: number, index: number): number {
 
 /** Provides page tables for a range of virtual addresses (a PV guest would pin L1 tables of its own). */
 export function providePageTables(domain: Domain, va: number, pages: number): number {
+  if (domain.translated) return -XEN_EPERM;
   for (let i = 0; i < pages; i++) if (!ensureL1(domain, va + i * 4096)) return -XEN_ENOMEM;
   return 0;
 }

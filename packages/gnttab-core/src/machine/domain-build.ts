@@ -5,6 +5,7 @@ import {
   allocDomainPage,
   allocXenHeapPage,
   freeXenHeapPage,
+  referenceCount,
   releaseAllocation,
   shareXenPageWithGuest,
 } from './frame-table.ts';
@@ -18,10 +19,10 @@ import {
   pageInfo,
 } from './layout.ts';
 import { invariant } from './errors.ts';
-import { p2m_ram_rw, setP2m } from './p2m.ts';
+import { clearAllP2m, p2m_ram_rw, setP2m } from './p2m.ts';
 import { type DomId, domId, frameAddress, PAGE_SIZE } from './page.ts';
 import { clearPageTable, ensureL1, mapOwnFrame, pteAddress } from './page-table.ts';
-import { freeTable, rootWord } from './radix.ts';
+import { freeTable } from './radix.ts';
 
 /** Where a PV domain's direct map begins: the page of gfn n is at `PV_VA_BASE + n * 4096`. */
 export const PV_VA_BASE = 0x4000_0000;
@@ -35,7 +36,7 @@ export interface DomainOptions {
   privileged?: boolean;
   /** 'pv': names machine frames, has a page table. 'translated': names its own frames only. Default 'pv'. */
   type?: 'pv' | 'translated';
-  /** Default: the lowest id not used so far. */
+  /** Default: the next id that is free. */
   domid?: number;
 }
 
@@ -44,13 +45,16 @@ export class OutOfMemory extends Error {
   override readonly name = 'OutOfMemory';
 }
 
-/** Creates the domain with its pages; PV pages are mapped in its direct map. Throws OutOfMemory, RangeError. */
+/** Creates the domain, still without pages. Throws OutOfMemory or RangeError, and has changed nothing then. */
 export function buildDomain(machine: Machine, options: DomainOptions): Domain {
   const { pages, maxPages = pages, privileged = false, type = 'pv' } = options;
+  if (pages > maxPages) {
+    throw new RangeError(`a domain of ${pages} pages cannot have at most ${maxPages}`);
+  }
   const id = claimDomid(machine, options.domid);
   const { heap } = machine;
-  const frame = xenHeapPage(machine);
-  const base = frameAddress(frame);
+  const [frame, p2mRoot, sharedInfo, ptRoot = 0] = xenHeapPages(machine, type === 'pv' ? 4 : 3);
+  const base = frameAddress(frame!);
   invariant(domainStruct.size <= PAGE_SIZE, 'struct domain fits its frame');
   const fields = domainStruct.cursor().at(heap.view, base);
   fields.domid = id;
@@ -58,16 +62,21 @@ export function buildDomain(machine: Machine, options: DomainOptions): Domain {
     (type === 'translated' ? DOMAIN_translated : 0) | (privileged ? DOMAIN_privileged : 0);
   fields.max_pages = maxPages;
   fields.page_list = INVALID_MFN;
-  fields.p2m_root = xenHeapPage(machine);
+  fields.p2m_root = p2mRoot!;
   fields.va_base = PV_VA_BASE;
-  if (type === 'pv') fields.pt_root = xenHeapPage(machine);
+  fields.pt_root = ptRoot;
   fields.nr_vcpus = 1;
-  fields.shared_info = xenHeapPage(machine);
+  fields.shared_info = sharedInfo!;
+  fields.serial = Atomics.add(heap.u32, machineHeader.offset.next_serial >>> 2, 1);
   heap.u32[machine.domainSlot(id)] = base;
   const domain = machine.domainById(id)!;
-  shareXenPageWithGuest(domain, fields.shared_info);
-  for (let gfn = 0; gfn < pages; gfn++) populate(domain, gfn);
+  shareXenPageWithGuest(domain, sharedInfo!);
   return domain;
+}
+
+/** Gives a new domain its first pages; PV pages are mapped in its direct map. Throws OutOfMemory. */
+export function populateDomain(domain: Domain, pages: number): void {
+  for (let gfn = 0; gfn < pages; gfn++) populate(domain, gfn);
 }
 
 /** Puts a fresh page behind `gfn`, mapped where a PV guest's direct map has it. */
@@ -82,48 +91,64 @@ function populate(domain: Domain, gfn: number): void {
   invariant(mapOwnFrame(domain, pteAddress(domain, va), page, true), 'a fresh page can be mapped');
 }
 
-function xenHeapPage(machine: Machine): number {
-  const frame = allocXenHeapPage(machine);
-  if (frame === INVALID_MFN) throw new OutOfMemory('machine memory is full');
-  return frame;
+/** `count` frames for the hypervisor, all or none. Throws OutOfMemory. */
+function xenHeapPages(machine: Machine, count: number): number[] {
+  const frames: number[] = [];
+  while (frames.length < count) {
+    const frame = allocXenHeapPage(machine);
+    if (frame === INVALID_MFN) {
+      for (const taken of frames) freeXenHeapPage(machine, taken);
+      throw new OutOfMemory('machine memory is full');
+    }
+    frames.push(frame);
+  }
+  return frames;
 }
 
+/** The wanted id, or the next that is free after the one given out last (never 0 again: that is the control domain's). */
 function claimDomid(machine: Machine, wanted: number | undefined): DomId {
   const { u32 } = machine.heap;
   const next = machineHeader.offset.next_domid >>> 2;
-  let id = wanted ?? u32[next]!;
-  if (wanted === undefined) while (u32[machine.domainSlot(id)] !== 0) id++;
-  if (id >= DOMID_FIRST_RESERVED) {
-    throw new RangeError(`domain id ${id} is not below ${DOMID_FIRST_RESERVED}`);
+  const free = (id: number) => u32[machine.domainSlot(id)] === 0;
+  if (wanted !== undefined) {
+    if (domId(wanted) >= DOMID_FIRST_RESERVED) {
+      throw new RangeError(`domain id ${wanted} is not below ${DOMID_FIRST_RESERVED}`);
+    }
+    if (!free(wanted)) throw new RangeError(`there is a domain ${wanted} already`);
+    return domId(wanted);
   }
-  if (u32[machine.domainSlot(id)] !== 0) throw new RangeError(`there is a domain ${id} already`);
-  if (wanted === undefined) u32[next] = id + 1;
-  return domId(id);
+  for (let tried = 0; tried < DOMID_FIRST_RESERVED; tried++) {
+    const id = u32[next]!;
+    u32[next] = id + 1 < DOMID_FIRST_RESERVED ? id + 1 : 1;
+    if (free(id)) return domId(id);
+  }
+  throw new RangeError('every domain id is in use');
 }
 
 /**
  * Takes the domain's memory apart: mappings, p2m, pages. Pages that others still reference stay until their last
- * reference goes; the struct domain stays as long (`false` is returned then; call `reapDomain` later).
+ * reference goes, and the struct domain as long.
  */
 export function relinquishMemory(domain: Domain): void {
-  const { machine, base } = domain;
-  const { u32 } = machine.heap;
+  const { machine } = domain;
   if (!domain.translated) clearPageTable(domain);
   forEachPage(domain, (page) => releaseAllocation(machine, page));
   clearAllP2m(domain);
-  freeXenHeapPage(machine, u32[(base + DOMAIN.shared_info) >>> 2]!);
 }
 
-/** Frees the struct domain itself once the domain owns no page. True when it is gone. */
-export function reapDomain(domain: Domain): boolean {
-  if (domain.totPages > 0) return false;
+/** Nobody else holds a page of the domain's, or its shared info page. */
+export const memoryIdle = (domain: Domain): boolean =>
+  domain.totPages === 0 && referenceCount(domain.machine, domain.sharedInfo) === 1;
+
+/** Frees the struct domain itself, once the domain's memory is idle. */
+export function reapDomain(domain: Domain): void {
   const { machine, base } = domain;
   const { u32 } = machine.heap;
   freeTable(machine, u32[(base + DOMAIN.p2m_root) >>> 2]!);
   if (!domain.translated) freeTable(machine, u32[(base + DOMAIN.pt_root) >>> 2]!);
+  freeXenHeapPage(machine, domain.sharedInfo);
   u32[machine.domainSlot(domain.id)] = 0;
   freeXenHeapPage(machine, base / PAGE_SIZE);
-  return true;
 }
 
 function forEachPage(domain: Domain, action: (frame: number) => void): void {
@@ -133,15 +158,5 @@ function forEachPage(domain: Domain, action: (frame: number) => void): void {
     const next = u32[(machine.pageInfo(page) + pageInfo.offset.next) >>> 2]!;
     action(page);
     page = next;
-  }
-}
-
-function clearAllP2m(domain: Domain): void {
-  const { machine } = domain;
-  const { u32 } = machine.heap;
-  const root = u32[(domain.base + DOMAIN.p2m_root) >>> 2]!;
-  for (let leaf = 0; leaf < 1024; leaf++) {
-    const frame = u32[rootWord(root, leaf)]!;
-    if (frame !== 0) machine.native.zero(frameAddress(frame), PAGE_SIZE);
   }
 }

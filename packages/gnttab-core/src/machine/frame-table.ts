@@ -49,7 +49,7 @@ export function allocXenHeapPage(machine: Machine): number {
   return frame;
 }
 
-/** Gives a frame of the hypervisor's own back. */
+/** Gives a frame of the hypervisor's own back. A frame that was shared must not be mapped any more. */
 export function freeXenHeapPage(machine: Machine, frame: number): void {
   const info = machine.pageInfo(frame);
   const previous = Atomics.exchange(machine.heap.i32, (info + COUNT) >>> 2, 0);
@@ -124,6 +124,13 @@ export function ownerOf(machine: Machine, frame: number): number {
   return u16[(info + OWNER) >>> 1]!;
 }
 
+/** The domain owns the frame, and it is not one of Xen's that the domain may only map. */
+export function ownsRam(domain: Domain, frame: number): boolean {
+  const { machine } = domain;
+  const count = machine.heap.i32[(machine.pageInfo(frame) + COUNT) >>> 2]!;
+  return ownerOf(machine, frame) === domain.id && (count & PGC_xen_heap) === 0;
+}
+
 /** get_page(): takes a reference if `domid` owns the frame; false otherwise. */
 export function getPage(machine: Machine, frame: number, domid: number): boolean {
   const info = machine.pageInfo(frame);
@@ -164,13 +171,13 @@ export function putPageFor(machine: Machine, frame: number, writable: boolean): 
   if ((left & PGC_count_mask) === 0) freeLastReference(machine, frame);
 }
 
-/** free_domheap_pages(): the frame leaves its owner. A dying domain is gone with its last: see Machine.reap. */
+/** free_domheap_pages(): the frame leaves its owner. A dying domain goes with its last: see Machine.reap. */
 function freeLastReference(machine: Machine, frame: number): void {
   const info = machine.pageInfo(frame);
   const owner = machine.domainById(machine.heap.u16[(info + OWNER) >>> 1]!);
   if (owner !== undefined) withPageLock(owner, () => unlinkPage(owner, info));
   giveFree(machine, frame);
-  if (owner?.isDying === true && owner.totPages === 0) machine.emptied = owner;
+  if (owner?.isDying === true && owner.totPages === 0) machine.emptied.push(owner);
 }
 
 function withPageLock(domain: Domain, action: () => void): void {

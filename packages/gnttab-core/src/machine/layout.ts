@@ -37,7 +37,8 @@ export const machineHeader = struct('machine_header', {
   trace: u32,
   trace_records: u32,
   next_domid: u32,
-  pad: u32,
+  /** Domains created so far. */
+  next_serial: u32,
   banks: array(bankEntry, MAX_BANKS),
 });
 export const MACHINE_MAGIC = 0x4773_6e52; // "RnsG"
@@ -125,7 +126,8 @@ export const domainStruct = struct('domain', {
   va_base: u32,
   shared_info: u32,
   nr_vcpus: u32,
-  pad: u32,
+  /** No two domains of a machine have the same. */
+  serial: u32,
   grant_table: grantTable,
   evtchn: eventChannels,
   counters: array(u64, counterNames.length),

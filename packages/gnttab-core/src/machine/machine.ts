@@ -75,10 +75,10 @@ export class Machine {
   readonly seed: number | undefined;
   /** Who runs a domain's upcall on this thread, by domain id. */
   readonly upcalls = new Map<number, () => void>();
-  /** Buries a dying domain that owns no page any more; set by whoever creates domains. */
+  /** Buries a dying domain if nothing of it is in use any more; set by whoever makes hypercalls. */
   onDomainEmpty: ((domain: Domain) => void) | undefined;
-  /** The dying domain whose last page went during this hypercall. */
-  emptied: Domain | undefined;
+  /** Dying domains that may own nothing more since something of theirs was let go during this hypercall. */
+  readonly emptied: Domain[] = [];
   readonly #domainTable: number;
   /** Bank 0's own numbers, which never change: nearly every frame is there. */
   readonly #heapPages: number;
@@ -164,6 +164,8 @@ export class Machine {
    */
   pageInfo(frame: number): number {
     if (frame < this.#heapPages) return this.#heapFrameTable + frame * pageInfo.size;
+    // A guest may name any 64-bit number.
+    if (frame > 0xffff_ffff) return 0;
     const index = frame >>> BANK_SHIFT;
     const { u32 } = this.heap;
     if (index >= u32[NR_BANKS >>> 2]!) return 0;
@@ -184,7 +186,8 @@ export class Machine {
     const base = this.heap.u32[this.domainSlot(domid)]!;
     if (base === 0) return undefined;
     const known = this.#domains[domid];
-    if (known !== undefined && known.base === base) return known;
+    const serial = this.heap.u32[(base + DOMAIN.serial) >>> 2]!;
+    if (known !== undefined && known.base === base && known.serial === serial) return known;
     // Another handle on this memory created it (or its namesake is gone).
     const domain = new Domain(this, domid as DomId, base);
     this.#domains[domid] = domain;
@@ -197,12 +200,9 @@ export class Machine {
     if (upcall !== undefined) this.scheduler.post(upcall);
   }
 
-  /** Buries a dying domain whose last page went. Called at the end of a hypercall, when no lock is held. */
+  /** Buries dying domains that own nothing more. Called at the end of a hypercall, when no lock is held. */
   reap(): void {
-    const domain = this.emptied;
-    if (domain === undefined) return;
-    this.emptied = undefined;
-    this.onDomainEmpty?.(domain);
+    while (this.emptied.length > 0) this.onDomainEmpty?.(this.emptied.pop()!);
   }
 }
 
@@ -212,6 +212,8 @@ export class Domain {
   readonly id: DomId;
   /** Byte offset in bank 0 of the struct domain. */
   readonly base: number;
+  /** Tells the domain from an earlier one with the same id at the same place. */
+  readonly serial: number;
   /** Auto-translated (HVM, PVH): its frame numbers are gfns. Otherwise PV: they are mfns. */
   readonly translated: boolean;
   /** A control domain: may act for others where the interface allows it. */
@@ -221,6 +223,7 @@ export class Domain {
     this.machine = machine;
     this.id = id;
     this.base = base;
+    this.serial = machine.heap.u32[(base + DOMAIN.serial) >>> 2]!;
     const flags = machine.heap.u16[(base + DOMAIN.flags) >>> 1]!;
     this.translated = (flags & DOMAIN_translated) !== 0;
     this.privileged = (flags & DOMAIN_privileged) !== 0;

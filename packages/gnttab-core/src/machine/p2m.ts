@@ -3,7 +3,7 @@
  * domain this is its address space; for a PV domain it is the phys_to_machine_mapping that the guest keeps.
  */
 import type { Domain } from './machine.ts';
-import { setFrameGfn } from './frame-table.ts';
+import { putPageFor, setFrameGfn } from './frame-table.ts';
 import { DOMAIN, INVALID_MFN } from './layout.ts';
 import { ensureLeaf, ROOT_ENTRIES, rootWord } from './radix.ts';
 
@@ -26,7 +26,7 @@ export const MAX_GFN = ROOT_ENTRIES << LEAF_SHIFT;
 
 /** The raw entry of `gfn`: 0 is invalid. See `entryFrame` and `entryType`. */
 export function p2mEntry(domain: Domain, gfn: number): number {
-  if (gfn >= MAX_GFN) return 0;
+  if (!(gfn >= 0 && gfn < MAX_GFN)) return 0;
   const { u32 } = domain.machine.heap;
   const root = u32[(domain.base + DOMAIN.p2m_root) >>> 2]!;
   const leaf = u32[rootWord(root, gfn >>> LEAF_SHIFT)]!;
@@ -42,7 +42,10 @@ export function gfnToMfn(domain: Domain, gfn: number): number {
   return entry === 0 ? INVALID_MFN : entryFrame(entry);
 }
 
-/** Puts a frame behind `gfn` (and, for RAM, the m2p entry); false when memory for the table is exhausted. */
+/**
+ * Puts a frame behind `gfn` (and, for RAM, the m2p entry) in the place of what was there; false when memory for the table
+ * is exhausted. A grant mapping brings the references that the caller has taken (see getPageFor).
+ */
 export function setP2m(domain: Domain, gfn: number, frame: number, type: P2mType): boolean {
   if (gfn >= MAX_GFN) return false;
   const { machine } = domain;
@@ -50,9 +53,21 @@ export function setP2m(domain: Domain, gfn: number, frame: number, type: P2mType
   const root = u32[(domain.base + DOMAIN.p2m_root) >>> 2]!;
   const leaf = ensureLeaf(machine, root, gfn >>> LEAF_SHIFT);
   if (leaf === INVALID_MFN) return false;
-  u32[(leaf << 10) + (gfn & 1023)] = (type << TYPE_SHIFT) | frame;
+  replaceEntry(domain, (leaf << 10) + (gfn & 1023), (type << TYPE_SHIFT) | frame);
   if (type === p2m_ram_rw) setFrameGfn(machine, frame, gfn);
   return true;
+}
+
+/** Writes an entry, and lets go of the frame of the grant mapping that stood there. */
+function replaceEntry(domain: Domain, word: number, entry: number): void {
+  const { machine } = domain;
+  const { u32 } = machine.heap;
+  const old = u32[word]!;
+  u32[word] = entry;
+  const type = entryType(old);
+  if (type === p2m_grant_map_rw || type === p2m_grant_map_ro) {
+    putPageFor(machine, entryFrame(old), type === p2m_grant_map_rw);
+  }
 }
 
 /** INVALID_P2M_ENTRY: nothing is behind `gfn` any more. */
@@ -60,5 +75,18 @@ export function clearP2m(domain: Domain, gfn: number): void {
   const { u32 } = domain.machine.heap;
   const root = u32[(domain.base + DOMAIN.p2m_root) >>> 2]!;
   const leaf = gfn < MAX_GFN ? u32[rootWord(root, gfn >>> LEAF_SHIFT)]! : 0;
-  if (leaf !== 0) u32[(leaf << 10) + (gfn & 1023)] = 0;
+  if (leaf !== 0) replaceEntry(domain, (leaf << 10) + (gfn & 1023), p2m_invalid);
+}
+
+/** Nothing is behind any gfn any more. */
+export function clearAllP2m(domain: Domain): void {
+  const { u32 } = domain.machine.heap;
+  const root = u32[(domain.base + DOMAIN.p2m_root) >>> 2]!;
+  for (let n = 0; n < ROOT_ENTRIES; n++) {
+    const leaf = u32[rootWord(root, n)]!;
+    if (leaf === 0) continue;
+    for (let word = leaf << 10; word < (leaf + 1) << 10; word++) {
+      if (u32[word] !== 0) replaceEntry(domain, word, p2m_invalid);
+    }
+  }
 }
