@@ -213,6 +213,21 @@ describe('tx: what is answered, and what is delivered', () => {
   });
 });
 
+test('a guest that broke the protocol may connect anew (NB-16)', async () => {
+  const front = await attacker();
+  front.transmit({ size: 60, flags: more });
+  await until(net, () => vif().fault !== undefined);
+  await front.device.switchState(5);
+  await front.device.switchState(6);
+  await front.device.waitForOtherEnd([6]);
+  const again = await connectNetfront({ ...front.member, handle: 0 });
+  expect(vif().fault).toBeUndefined();
+  again.send(frame(60, 7));
+  await until(net, () => received.length === 1);
+  expect(received).toEqual([frame(60, 7)]);
+  await again.close();
+});
+
 describe('indices that cannot be', () => {
   test.each([257, 512, 2 ** 31, 2 ** 32 - 1, 2 ** 32 - 5])(
     'req_prod of tx ahead by %d (NB-01)',

@@ -69,6 +69,20 @@ describe('agreement', () => {
     await netback.close();
   });
 
+  test('translated guests copy: they cannot name a frame to give away', async () => {
+    const net = await network({}, { seed: 5, guestType: 'translated' });
+    const [a, b] = net.fronts;
+    expect(a.modes).toEqual({ rx: 'copy', tx: 'copy' });
+    const received = collect(b);
+    const frames = [60, 1514, 9000, 65_535].map((size) => frame(size, 1));
+    await a.sendAll(frames);
+    await until(net, () => received.length === frames.length);
+    expect(received).toEqual(frames);
+    for (const front of net.fronts) await front.close();
+    await net.netback.close();
+    expect(resources(net)).toEqual(resources(await rig({ seed: 5, guestType: 'translated' })));
+  });
+
   test('both ends publish what io/netif.h and its history ask for', async () => {
     const net = await network({}, { seed: 5 });
     const { toolstack, guests } = net;
@@ -137,6 +151,25 @@ describe('what the user of a vif sees', () => {
     await b.close();
     expect(ended).toEqual(['packets$', 'stats$']);
     await expect(b.closed).resolves.toBeUndefined();
+  });
+
+  test('a guest without memory receives as soon as it has some (NF-17)', async () => {
+    const net = await rig({ seed: 41 });
+    const netback = startNetback(net.driver);
+    for (const member of net.guests) await attach(net, member);
+    const { memory } = net.guests[1].guest;
+    const hoard = Array.from({ length: memory.freeCount - 2 }, () => memory.allocPage());
+    const sender = await connectNetfront({ ...net.guests[0], handle: 0 });
+    const receiver = await connectNetfront({ ...net.guests[1], handle: 0, rx: 'copy', tx: 'copy' });
+    const received = collect(receiver);
+    sender.send(frame(60, 1));
+    await net.machine.scheduler.sleep(5e7);
+    expect([memory.freeCount, received.length]).toEqual([0, 0]);
+    expect(receiver.send(frame(60, 2))).toMatchObject({ reason: 'no memory' });
+    memory.freePages(hoard);
+    await until(net, () => received.length === 1);
+    expect(received).toEqual([frame(60, 1)]);
+    await netback.close();
   });
 
   test('a full ring says so, and room is made while one waits for it', async () => {

@@ -45,24 +45,30 @@ export interface RigOptions {
   readonly seed?: number | undefined;
   readonly driverPages?: number;
   readonly guestPages?: number;
+  readonly guestType?: 'pv' | 'translated';
 }
 
-export async function rig({ seed, driverPages = 4096, guestPages = 2048 }: RigOptions = {}) {
+export async function rig({
+  seed,
+  driverPages = 4096,
+  guestPages = 2048,
+  guestType = 'pv',
+}: RigOptions = {}) {
   const log: string[] = [];
   const note = (_: object, line: string) => void log.push(line);
   const machine = createMachine({ seed, log: { debug() {}, info: note, warn: note, error: note } });
   createDomain(machine, { pages: 16, privileged: true });
   const server = new InProcessXenStore(new XenStore(), machine.scheduler);
   const toolstack = new XenStoreClient(server.connect(0));
-  const boot = async (pages: number): Promise<Member> => {
-    const guest = bootGuest(createDomain(machine, { pages }));
+  const boot = async (pages: number, type: 'pv' | 'translated'): Promise<Member> => {
+    const guest = bootGuest(createDomain(machine, { pages, type }));
     const { id } = guest;
     const name = `domain-${id}`;
     await introduceDomain(toolstack, { domid: id, name, storeGfn: 1, storePort: 1 });
     return { guest, store: new XenStoreClient(server.connect(id)) };
   };
-  const driver = await boot(driverPages);
-  const guests = [await boot(guestPages), await boot(guestPages)] as const;
+  const driver = await boot(driverPages, 'pv');
+  const guests = [await boot(guestPages, guestType), await boot(guestPages, guestType)] as const;
   return { machine, toolstack, driver, guests, log } satisfies Rig;
 }
 

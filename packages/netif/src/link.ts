@@ -19,8 +19,11 @@ export interface PacketReceiver {
   receive(deliver: (packet: LocalPacket) => void): string | undefined;
   /** Before waiting for an event: true if something has come in the meantime. */
   finalCheck(): boolean;
-  /** Offers the other end as many pages as its ring holds. */
-  replenish(): void;
+  /**
+   * Offers the other end as many pages as its ring holds. False if it has none at all, because the domain is out of
+   * memory: no event will ever come then, so it is to be tried again.
+   */
+  replenish(): boolean;
   /** Takes back what is with the other end. Answers how many pages it does not let go of. */
   close(): number;
 }

@@ -19,6 +19,22 @@ export function coalesced({ domain, machine }: Guest, task: () => void): () => v
   };
 }
 
+/** How long a driver that ran out of memory waits before it looks again. */
+const memoryRetryNs = 10e6;
+
+/** Asks for a task again when there may be memory; one timer at a time. */
+export function onceThereIsMemory({ machine }: Guest, task: () => void): () => void {
+  let waiting = false;
+  return () => {
+    if (waiting) return;
+    waiting = true;
+    void machine.scheduler.sleep(memoryRetryNs).then(() => {
+      waiting = false;
+      task();
+    });
+  };
+}
+
 const lookEveryNs = 20e6;
 
 /**

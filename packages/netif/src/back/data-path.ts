@@ -9,7 +9,7 @@ import type { Bridge, BridgePort } from '../bridge.ts';
 import type { Link, PacketReceiver, PacketSender } from '../link.ts';
 import type { LocalPacket } from '../memory/local-packet.ts';
 import type { Traffic } from '../stats.ts';
-import { coalesced } from '../work.ts';
+import { coalesced, onceThereIsMemory } from '../work.ts';
 import { GuestQueue } from './guest-queue.ts';
 
 export interface BackDataPathParts {
@@ -30,6 +30,7 @@ export interface BackDataPathParts {
 export class BackDataPath implements BridgePort<LocalPacket> {
   readonly #parts: BackDataPathParts;
   readonly #schedule: () => void;
+  readonly #retry: () => void;
   readonly #queue: GuestQueue;
   /** Came from the guest and waits for the bridge; from `#backlogHead` on. */
   readonly #backlog: LocalPacket[] = [];
@@ -41,6 +42,7 @@ export class BackDataPath implements BridgePort<LocalPacket> {
     const { scheduler, clock } = link.guest.machine;
     this.#parts = parts;
     this.#schedule = coalesced(link.guest, () => this.#work());
+    this.#retry = onceThereIsMemory(link.guest, this.#schedule);
     this.#queue = new GuestQueue({
       limitSlots,
       stallNs,
@@ -127,7 +129,7 @@ export class BackDataPath implements BridgePort<LocalPacket> {
     const broken = receiver.receive(this.#keep);
     const moved = this.#forward();
     if (broken) return broken;
-    receiver.replenish();
+    if (!receiver.replenish()) this.#retry();
     if (moved && receiver.finalCheck()) this.#schedule();
     return undefined;
   }

@@ -3,7 +3,7 @@ import type { Link, PacketReceiver, PacketSender } from '../link.ts';
 import type { LocalPacket } from '../memory/local-packet.ts';
 import { refusalToSend, slotsFor } from '../packet.ts';
 import type { RefusalReason } from '../packet.ts';
-import { coalesced } from '../work.ts';
+import { coalesced, onceThereIsMemory } from '../work.ts';
 
 /** A frame that was not sent, and why: `frameNumber` counts the frames given to `send`, from 0. */
 export interface RefusedFrame {
@@ -36,6 +36,7 @@ export class FrontDataPath {
   readonly refused: Partial<Record<RefusedFrame['reason'], number>> = {};
   readonly #parts: FrontDataPathParts;
   readonly #schedule: () => void;
+  readonly #retry: () => void;
   readonly #received: LocalPacket[] = [];
   #receivedBytes = 0;
   #scratch = new Uint8Array();
@@ -52,6 +53,7 @@ export class FrontDataPath {
   constructor(parts: FrontDataPathParts) {
     this.#parts = parts;
     this.#schedule = coalesced(parts.link.guest, () => this.#work());
+    this.#retry = onceThereIsMemory(parts.link.guest, this.#schedule);
     parts.link.port.events$.subscribe(this.#schedule);
     this.#schedule();
   }
@@ -129,7 +131,7 @@ export class FrontDataPath {
     this.#end(sender.flush() ?? sender.reap() ?? receiver.receive(this.#collect));
     this.#emit();
     if (this.#stopped) return;
-    receiver.replenish();
+    if (!receiver.replenish()) this.#retry();
     if (receiver.finalCheck()) this.#schedule();
     if (this.#wantedSlots > 0 && sender.awaitRoom(this.#wantedSlots)) {
       this.#wantedSlots = 0;

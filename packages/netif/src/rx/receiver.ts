@@ -39,7 +39,7 @@ export class RxReceiver implements PacketReceiver {
     this.#request = ring.layout.newRequest();
   }
 
-  replenish(): void {
+  replenish(): boolean {
     const ring = this.#ring;
     const request = this.#request;
     const before = ring.reqProdPvt;
@@ -57,6 +57,7 @@ export class RxReceiver implements PacketReceiver {
       ring.put(request);
     }
     if (ring.reqProdPvt !== before) this.#link.port.notifyIf(ring.pushRequestsAndCheckNotify());
+    return ring.freeRequests < ring.size;
   }
 
   receive(deliver: (packet: LocalPacket) => void): string | undefined {

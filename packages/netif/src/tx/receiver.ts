@@ -58,7 +58,10 @@ export class TxReceiver implements PacketReceiver {
     return this.#ring.finalCheckForRequests();
   }
 
-  replenish(): void {}
+  /** Needs no pages in advance. */
+  replenish(): boolean {
+    return true;
+  }
 
   close(): number {
     return 0;
