@@ -229,14 +229,24 @@ export function three(): { world: World; granter: Actor; mapper: Actor; other: A
   return { world, granter, mapper, other: world.domain() };
 }
 
-/** Runs `guest` just before each compare-and-exchange of Xen's on `actor`'s entry `ref`, as another vCPU might. */
-export function beforeExchange(actor: Actor, ref: number, guest: () => void): Disposable {
-  const { native } = actor.machine;
+/** Runs `race` just before each compare-and-exchange on `actor`'s entry `ref`, as another vCPU might. */
+export function beforeExchange(actor: Actor, ref: number, race: () => void): Disposable {
+  const { native, heap } = actor.machine;
   const at = sharedEntryV1(actor.domain, ref);
   const original = { ...native };
+  const { compareExchange } = Atomics;
   native.cas = (word, expected, replacement) => {
-    if (word === at) guest();
+    if (word === at) race();
     return original.cas(word, expected, replacement);
   };
-  return { [Symbol.dispose]: () => void Object.assign(native, original) };
+  Atomics.compareExchange = ((words: Int32Array, index: number, from: number, to: number) => {
+    if (words.buffer === heap.u8.buffer && index * words.BYTES_PER_ELEMENT === at) race();
+    return compareExchange(words, index, from, to);
+  }) as typeof Atomics.compareExchange;
+  return {
+    [Symbol.dispose]: () => {
+      Object.assign(native, original);
+      Atomics.compareExchange = compareExchange;
+    },
+  };
 }
