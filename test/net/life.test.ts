@@ -5,6 +5,7 @@ import { destroyDomain } from '@ringside/gnttab-core';
 import {
   broadcastMac,
   connectNetfront,
+  NET_TRACE,
   NetfrontError,
   startNetback,
   type Modes,
@@ -170,6 +171,30 @@ describe('what the user of a vif sees', () => {
     await until(net, () => received.length === 1);
     expect(received).toEqual([frame(60, 1)]);
     await netback.close();
+  });
+
+  test('the trace tells the way of a packet', async () => {
+    const net = await network({}, { seed: 43 });
+    const [a] = net.fronts;
+    const [first, second] = [net.guests[0].guest.id, net.guests[1].guest.id];
+    const { trace } = net.machine;
+    const start = trace.written;
+    trace.enabled = true;
+    await a.sendAll([frame(5000, 1)]);
+    await until(net, () => net.fronts[1].stats().rx.frames === 1);
+    trace.enabled = false;
+    const known = new Set<number>(Object.values(NET_TRACE));
+    const way = trace
+      .records(start)
+      .filter(({ kind }) => known.has(kind))
+      .map(({ name, domid, args }) => [name, domid, ...Object.values(args)]);
+    const driver = net.driver.guest.id;
+    expect(way).toEqual([
+      ['netfront_sent', first, first, 0, 5000, 2],
+      ['netback_took', driver, first, 0, 5000, 2],
+      ['netback_delivered', driver, second, 0, 5000, 2],
+      ['netfront_received', second, second, 0, 5000, 2],
+    ]);
   });
 
   test('a full ring says so, and room is made while one waits for it', async () => {

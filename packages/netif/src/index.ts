@@ -8,6 +8,7 @@ export * from './packet.ts';
 export { netifRxLayout, netifTxLayout } from './rings.ts';
 export type { NetifRxRequest, NetifRxResponse, NetifTxRequest, NetifTxResponse } from './rings.ts';
 export { dropReasons } from './stats.ts';
+export { NET_TRACE } from './trace.ts';
 export type { DropReason, Traffic } from './stats.ts';
 export type { Mode, Modes, VifTraffic } from './vif.ts';
 

@@ -2,6 +2,7 @@
 import type { AccessGrant, DomId, Guest, GuestPage } from '@ringside/gnttab-core';
 import { pageBytes } from './packet.ts';
 import { Traffic } from './stats.ts';
+import { NET_TRACE } from './trace.ts';
 
 /** How the bytes of a packet cross: their frame changes hands, or the hypervisor copies them. */
 export type Mode = 'flip' | 'copy';
@@ -50,4 +51,21 @@ export interface VifTraffic {
   readonly rx: Traffic;
 }
 
-export const newVifTraffic = (): VifTraffic => ({ tx: new Traffic(), rx: new Traffic() });
+/** What names a vif: its frontend's domain and its number. */
+export interface VifName {
+  readonly front: number;
+  readonly handle: number;
+}
+
+export function newVifTraffic(
+  { machine, id }: Guest,
+  vif: VifName,
+  kinds: { readonly tx: number; readonly rx: number },
+): VifTraffic {
+  const { dropped } = NET_TRACE;
+  const common = { trace: machine.trace, domid: id, ...vif, dropped };
+  return {
+    tx: new Traffic({ ...common, passed: kinds.tx }),
+    rx: new Traffic({ ...common, passed: kinds.rx }),
+  };
+}

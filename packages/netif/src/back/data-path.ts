@@ -87,9 +87,7 @@ export class BackDataPath implements BridgePort<LocalPacket> {
       link.packets.release(packet);
     }
     for (const packet of this.#backlog.splice(0).slice(this.#backlogHead)) {
-      fromGuest.frames--;
-      fromGuest.bytes -= packet.totalBytes;
-      fromGuest.drop('disconnected');
+      fromGuest.lose(packet.totalBytes, 'disconnected');
       link.packets.release(packet);
     }
     return sender.close() + receiver.close();

@@ -17,6 +17,7 @@ import {
 import { combineLatest, concatMap } from 'rxjs';
 import type { Subscription } from 'rxjs';
 import { backendKeys, frontendKeys } from '../keys.ts';
+import { NET_TRACE } from '../trace.ts';
 import { newVifTraffic } from '../vif.ts';
 import type { Modes, VifTraffic } from '../vif.ts';
 import { BackDataPath } from './data-path.ts';
@@ -45,7 +46,7 @@ export interface VifOptions {
 export class BackVif {
   /** `backend/vif/GUEST/HANDLE`. */
   readonly path: string;
-  readonly traffic: VifTraffic = newVifTraffic();
+  readonly traffic: VifTraffic;
   readonly #options: VifOptions;
   readonly #device: XenbusBackend;
   readonly #states: Subscription;
@@ -61,6 +62,11 @@ export class BackVif {
     this.path = device.path;
     this.#options = options;
     this.#device = device;
+    this.traffic = newVifTraffic(
+      options.guest,
+      { front: device.otherEnd.domid, handle: Number(device.path.split('/').at(-1)) },
+      { tx: NET_TRACE.backTook, rx: NET_TRACE.backDelivered },
+    );
     this.#states = combineLatest([device.state$, device.otherEndState$])
       .pipe(concatMap(([own, other]) => this.#step(own, other)))
       .subscribe();

@@ -14,6 +14,7 @@ import {
 import { filter, firstValueFrom, map, Subject } from 'rxjs';
 import type { Observable, Subscription } from 'rxjs';
 import { backendKeys, deviceKeys, frontendKeys } from '../keys.ts';
+import { NET_TRACE } from '../trace.ts';
 import { canFlip, newVifTraffic } from '../vif.ts';
 import type { Mode, Modes, VifTraffic } from '../vif.ts';
 import { within } from '../work.ts';
@@ -70,7 +71,11 @@ export async function connectNetfront(options: NetfrontOptions): Promise<Netfron
   await device.waitForOtherEnd([XenbusStateInitWait]);
   const offer = await device.readOtherEnd(backendKeys);
   const modes = chooseModes(options, offer);
-  const traffic = newVifTraffic();
+  const traffic = newVifTraffic(
+    guest,
+    { front: guest.id, handle },
+    { tx: NET_TRACE.frontSent, rx: NET_TRACE.frontReceived },
+  );
   const shared = new SharedByFront(guest, domId(device.otherEnd.domid), modes, traffic);
   try {
     await device.writeOwn(frontendKeys, {
@@ -206,19 +211,28 @@ export class Netfront {
 
   /** Sends frames one after the other, waiting for room as needed. */
   async sendAll(frames: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<SendReport> {
-    let sent = 0;
-    const refused: RefusedFrame[] = [];
-    for await (const frame of frames) {
-      let outcome = this.send(frame);
+    const report = { sent: 0, refused: [] as RefusedFrame[] };
+    const take = async (frame: Uint8Array, first: SendOutcome): Promise<void> => {
+      let outcome = first;
       while (outcome === 'full') {
         await this.room();
         outcome = this.send(frame);
       }
-      if (outcome === 'sent') sent++;
-      else refused.push(outcome);
+      if (outcome === 'sent') report.sent++;
+      else report.refused.push(outcome);
+    };
+    if (Symbol.asyncIterator in frames) {
+      for await (const frame of frames) await take(frame, this.send(frame));
+    } else {
+      // Nothing is awaited while there is room, so that a whole ring leaves as one batch.
+      for (const frame of frames) {
+        const outcome = this.send(frame);
+        if (outcome === 'sent') report.sent++;
+        else await take(frame, outcome);
+      }
     }
     this.flush();
-    return { sent, refused };
+    return report;
   }
 
   /** The counts as they stand; the objects go on counting. */

@@ -88,8 +88,10 @@ export class RxSender implements PacketSender {
   }
 
   close(): number {
-    this.#traffic.drop('disconnected', this.#queue.length);
-    for (const packet of this.#queue) this.#link.packets.release(packet);
+    for (const packet of this.#queue) {
+      this.#traffic.drop('disconnected');
+      this.#link.packets.release(packet);
+    }
     this.#queue.length = 0;
     return 0;
   }
