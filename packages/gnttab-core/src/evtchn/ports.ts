@@ -6,6 +6,7 @@ import {
 } from '../abi/event-channel.ts';
 import { XEN_EINVAL, XEN_ENOMEM, XEN_ENOSPC, XEN_EPERM, XEN_ESRCH } from '../abi/errno.ts';
 import { DOMID_SELF } from '../abi/xen.ts';
+import { COUNTER } from '../machine/counters.ts';
 import type { Domain } from '../machine/machine.ts';
 import type { Native } from '../machine/native-code.ts';
 import { allocXenHeapPage, freeXenHeapPage } from '../machine/frame-table.ts';
@@ -227,7 +228,7 @@ export function evtchnSend(caller: Domain, port: number): number {
   } else if (state === ECS_IPI) setPending(caller, port);
   else if (state !== ECS_UNBOUND) result = -XEN_EINVAL;
   native.spinUnlock(channel + LOCK);
-  if (result === 0) caller.count('notificationsSent');
+  if (result === 0) caller.count(COUNTER.notificationsSent);
   return result;
 }
 

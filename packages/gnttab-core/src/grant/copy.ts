@@ -14,6 +14,7 @@ import {
   GNTST_permission_denied,
 } from '../abi/grant-table.ts';
 import { DOMID_SELF } from '../abi/xen.ts';
+import { COUNTER } from '../machine/counters.ts';
 import type { Domain } from '../machine/machine.ts';
 import { getPageFor, ownerOf, putPageFor } from '../machine/frame-table.ts';
 import { frameAddress, PAGE_SIZE } from '../machine/page.ts';
@@ -194,8 +195,8 @@ export function copy(caller: Domain, ops: readonly GnttabCopy[], count: number):
   source.release();
   dest.release();
   caller.machine.reap();
-  caller.count('copies', copies);
-  caller.count('copiedBytes', bytes);
+  caller.count(COUNTER.copies, copies);
+  caller.count(COUNTER.copiedBytes, bytes);
 }
 
 /** Order of checks: source domain, dest domain, source page, dest page, and only then offsets and length. */

@@ -12,6 +12,7 @@ import {
   GNTST_no_space,
   GNTST_okay,
 } from '../abi/grant-table.ts';
+import { COUNTER } from '../machine/counters.ts';
 import type { Domain } from '../machine/machine.ts';
 import { getPageFor, ownerOf, putPageFor } from '../machine/frame-table.ts';
 import { PAGE_SIZE } from '../machine/page.ts';
@@ -62,7 +63,7 @@ const GTF_flags_kept = GNTMAP_device_map | GNTMAP_host_map | GNTMAP_readonly;
 /** Maps one grant; the result is in `op.status`, the handle in `op.handle`. */
 export function mapGrantRef(mapper: Domain, op: GnttabMapGrantRef): void {
   op.status = check(mapper, op);
-  if (op.status === GNTST_okay) mapper.count('maps');
+  if (op.status === GNTST_okay) mapper.count(COUNTER.maps);
   mapper.machine.trace.emit(
     TRACE.mapGrantRef,
     mapper.id,

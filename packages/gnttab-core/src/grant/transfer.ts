@@ -11,6 +11,7 @@ import {
   GTF_transfer_committed,
   GTF_transfer_completed,
 } from '../abi/grant-table.ts';
+import { COUNTER } from '../machine/counters.ts';
 import type { Domain } from '../machine/machine.ts';
 import { assignPage, freeStolenPage, stealPage } from '../machine/frame-table.ts';
 import { p2m_ram_rw, setP2m } from '../machine/p2m.ts';
@@ -30,7 +31,7 @@ export class GnttabTransfer {
 /** Transfers one frame; the result is in `op.status`. */
 export function transfer(caller: Domain, op: GnttabTransfer): void {
   op.status = transferOne(caller, op);
-  if (op.status === GNTST_okay) caller.count('transfers');
+  if (op.status === GNTST_okay) caller.count(COUNTER.transfers);
   caller.machine.trace.emit(TRACE.grantTransfer, caller.id, op.domid, op.ref, op.mfn, op.status);
 }
 

@@ -8,6 +8,7 @@ import {
   GNTST_bad_handle,
   GNTST_okay,
 } from '../abi/grant-table.ts';
+import { COUNTER } from '../machine/counters.ts';
 import { putPageFor } from '../machine/frame-table.ts';
 import type { Domain } from '../machine/machine.ts';
 import { PAGE_SIZE } from '../machine/page.ts';
@@ -49,7 +50,7 @@ export function unmapGrantRef(mapper: Domain, op: GnttabUnmapGrantRef): void {
     op.status = unmapEntry(mapper, entry, op);
   }
   machine.reap();
-  if (op.status === GNTST_okay) mapper.count('unmaps');
+  if (op.status === GNTST_okay) mapper.count(COUNTER.unmaps);
   machine.trace.emit(TRACE.unmapGrantRef, mapper.id, dom, ref, op.handle, op.status);
 }
 

@@ -5,6 +5,7 @@
 import { DOMID_SELF, sharedInfo, vcpuInfo } from '../abi/xen.ts';
 import { XENMAPSPACE_shared_info } from '../abi/memory.ts';
 import type { Hypercalls } from '../hypercall/hypercalls.ts';
+import { COUNTER } from '../machine/counters.ts';
 import type { Bank } from '../machine/bank.ts';
 import type { Domain } from '../machine/machine.ts';
 import { bankOffset, type DomId, type Port } from '../machine/page.ts';
@@ -63,7 +64,7 @@ export class EventPorts {
         if (result < 0) throw new EventChannelError(`notifying through port ${number}`, result);
       },
       suppressed: () => {
-        this.#domain.count('notificationsSuppressed');
+        this.#domain.count(COUNTER.notificationsSuppressed);
         this.#domain.machine.trace.emit(TRACE.evtchnHeld, this.#domain.id, number);
       },
       mask: () => {
@@ -93,7 +94,7 @@ export class EventPorts {
    * comes later sets them again.
    */
   #upcall(): void {
-    this.#domain.count('upcalls');
+    this.#domain.count(COUNTER.upcalls);
     this.#domain.machine.trace.emit(TRACE.upcall, this.#domain.id, 0);
     const info = this.#info();
     const { u8, i32 } = this.#bank;

@@ -12,6 +12,7 @@ import {
   GTF_writing,
 } from '../abi/grant-table.ts';
 import { XENMAPSPACE_grant_table } from '../abi/memory.ts';
+import { COUNTER } from '../machine/counters.ts';
 import type { Bank } from '../machine/bank.ts';
 import type { Domain } from '../machine/machine.ts';
 import { bankOffset, type DomId, type Gfn, type GrantRef } from '../machine/page.ts';
@@ -121,7 +122,7 @@ export class GrantReferences {
       frame,
       readonly ? GTF_permit_access | GTF_readonly : GTF_permit_access,
     );
-    this.#domain.count('grants');
+    this.#domain.count(COUNTER.grants);
     this.#domain.machine.trace.emit(
       TRACE.grantAccess,
       this.#domain.id,
@@ -173,7 +174,7 @@ export class GrantReferences {
       if (seen === flags) break;
       flags = seen;
     }
-    this.#domain.count('grantEnds');
+    this.#domain.count(COUNTER.grantEnds);
     this.#noteEnd(ref, 0);
     return 'ended';
   }

@@ -28,6 +28,7 @@ import {
   transfer,
   unmapGrantRef,
 } from '../grant/index.ts';
+import { COUNTER } from '../machine/counters.ts';
 import type { Domain } from '../machine/machine.ts';
 import { INVALID_MFN } from '../machine/layout.ts';
 import { reap } from './domctl.ts';
@@ -52,31 +53,31 @@ export class Hypercalls {
 
   /** GNTTABOP_map_grant_ref. */
   gnttabMap(ops: readonly GnttabMapGrantRef[], count = ops.length): void {
-    this.#domain.count('hypercalls');
+    this.#domain.count(COUNTER.hypercalls);
     for (let i = 0; i < count; i++) mapGrantRef(this.#domain, ops[i]!);
   }
 
   /** GNTTABOP_unmap_grant_ref. */
   gnttabUnmap(ops: readonly GnttabUnmapGrantRef[], count = ops.length): void {
-    this.#domain.count('hypercalls');
+    this.#domain.count(COUNTER.hypercalls);
     for (let i = 0; i < count; i++) unmapGrantRef(this.#domain, ops[i]!);
   }
 
   /** GNTTABOP_transfer. */
   gnttabTransfer(ops: readonly GnttabTransfer[], count = ops.length): void {
-    this.#domain.count('hypercalls');
+    this.#domain.count(COUNTER.hypercalls);
     for (let i = 0; i < count; i++) transfer(this.#domain, ops[i]!);
   }
 
   /** GNTTABOP_copy. */
   gnttabCopy(ops: readonly GnttabCopy[], count = ops.length): void {
-    this.#domain.count('hypercalls');
+    this.#domain.count(COUNTER.hypercalls);
     copy(this.#domain, ops, count);
   }
 
   /** GNTTABOP_setup_table; `frames` are machine frames. */
   setupTable(nrFrames: number, dom: number = DOMID_SELF): SetupTable {
-    this.#domain.count('hypercalls');
+    this.#domain.count(COUNTER.hypercalls);
     const op: SetupTable = { dom, nrFrames, status: 0, frames: [] };
     setupTable(this.#domain, op);
     return op;
@@ -84,7 +85,7 @@ export class Hypercalls {
 
   /** GNTTABOP_query_size. */
   querySize(dom: number = DOMID_SELF): QuerySize {
-    this.#domain.count('hypercalls');
+    this.#domain.count(COUNTER.hypercalls);
     const op: QuerySize = { dom, nrFrames: 0, maxNrFrames: 0, status: 0 };
     querySize(this.#domain, op);
     return op;
@@ -92,55 +93,55 @@ export class Hypercalls {
 
   /** EVTCHNOP_alloc_unbound: 0 or -errno. */
   evtchnAllocUnbound(op: EvtchnAllocUnbound): number {
-    this.#domain.count('hypercalls');
+    this.#domain.count(COUNTER.hypercalls);
     return evtchnAllocUnbound(this.#domain, op);
   }
 
   /** EVTCHNOP_bind_interdomain: 0 or -errno. */
   evtchnBindInterdomain(op: EvtchnBindInterdomain): number {
-    this.#domain.count('hypercalls');
+    this.#domain.count(COUNTER.hypercalls);
     return evtchnBindInterdomain(this.#domain, op);
   }
 
   /** EVTCHNOP_close: 0 or -errno. */
   evtchnClose(port: number): number {
-    this.#domain.count('hypercalls');
+    this.#domain.count(COUNTER.hypercalls);
     return evtchnClose(this.#domain, port);
   }
 
   /** EVTCHNOP_send: 0 or -errno. */
   evtchnSend(port: number): number {
-    this.#domain.count('hypercalls');
+    this.#domain.count(COUNTER.hypercalls);
     return evtchnSend(this.#domain, port);
   }
 
   /** EVTCHNOP_unmask: 0 or -errno. */
   evtchnUnmask(port: number): number {
-    this.#domain.count('hypercalls');
+    this.#domain.count(COUNTER.hypercalls);
     return evtchnUnmask(this.#domain, port);
   }
 
   /** EVTCHNOP_status: 0 or -errno. */
   evtchnStatus(op: EvtchnStatus): number {
-    this.#domain.count('hypercalls');
+    this.#domain.count(COUNTER.hypercalls);
     return evtchnStatus(this.#domain, op);
   }
 
   /** update_va_mapping: maps an own frame at `va`, or clears the mapping with `null`. 0 or -errno. */
   updateVaMapping(va: number, mfn: number | null, writable: boolean): number {
-    this.#domain.count('hypercalls');
+    this.#domain.count(COUNTER.hypercalls);
     return updateVaMapping(this.#domain, va, mfn ?? INVALID_MFN, writable);
   }
 
   /** XENMEM_add_to_physmap of a translated domain. 0 or -errno. */
   addToPhysmap(space: number, index: number, gfn: number): number {
-    this.#domain.count('hypercalls');
+    this.#domain.count(COUNTER.hypercalls);
     return addToPhysmap(this.#domain, space, index, gfn);
   }
 
   /** Page tables for `pages` pages from `va` on. 0 or -errno. */
   providePageTables(va: number, pages: number): number {
-    this.#domain.count('hypercalls');
+    this.#domain.count(COUNTER.hypercalls);
     return providePageTables(this.#domain, va, pages);
   }
 
@@ -151,19 +152,19 @@ export class Hypercalls {
 
   /** XENMEM_decrease_reservation: how many extents were given back. */
   decreaseReservation(extents: readonly number[]): number {
-    this.#domain.count('hypercalls');
+    this.#domain.count(COUNTER.hypercalls);
     return decreaseReservation(this.#domain, extents);
   }
 
   /** XENMEM_increase_reservation: the mfns of fresh pages, at most `count`. */
   increaseReservation(count: number): number[] {
-    this.#domain.count('hypercalls');
+    this.#domain.count(COUNTER.hypercalls);
     return increaseReservation(this.#domain, count);
   }
 
   /** XENMEM_populate_physmap: how many gfns got a page. */
   populatePhysmap(gfns: readonly number[]): number {
-    this.#domain.count('hypercalls');
+    this.#domain.count(COUNTER.hypercalls);
     return populatePhysmap(this.#domain, gfns);
   }
 }

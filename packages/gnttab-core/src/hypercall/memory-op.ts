@@ -3,6 +3,7 @@ import { XEN_EFAULT, XEN_EINVAL, XEN_ENOMEM, XEN_EPERM } from '../abi/errno.ts';
 import { XENMAPSPACE_grant_table, XENMAPSPACE_shared_info } from '../abi/memory.ts';
 import { frameNamed } from '../grant/frames.ts';
 import { sharedFrame } from '../grant/table.ts';
+import { COUNTER } from '../machine/counters.ts';
 import type { Domain } from '../machine/machine.ts';
 import {
   allocDomainPage,
@@ -71,7 +72,7 @@ export function populatePhysmap(domain: Domain, gfns: readonly number[]): number
 }
 
 function note(domain: Domain, added: number, removed: number): void {
-  domain.count('reservationChanges', added + removed);
+  domain.count(COUNTER.reservationChanges, added + removed);
   domain.machine.trace.emit(TRACE.reservation, domain.id, added, removed, domain.totPages);
 }
 
@@ -89,7 +90,7 @@ export function updateVaMapping(
   if (domain.translated) return -XEN_EPERM;
   const slot = pteAddress(domain, va);
   if (slot < 0) return -XEN_EFAULT;
-  domain.count('mmuUpdates');
+  domain.count(COUNTER.mmuUpdates);
   machine.trace.emit(TRACE.updateVaMapping, domain.id, va, frame);
   let mapped = true;
   if (frame === INVALID_MFN) replacePte(machine, slot, 0, 0);

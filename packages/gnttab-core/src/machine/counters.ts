@@ -22,10 +22,10 @@ export const counterNames = [
 export type CounterName = (typeof counterNames)[number];
 export type Counters = Record<CounterName, number>;
 
-/** Index of each counter in `domainStruct.counters`. */
-export const counterIndex = Object.fromEntries(
-  counterNames.map((name, index) => [name, index]),
-) as Record<CounterName, number>;
+/** Byte offset of each counter in `domainStruct.counters`. */
+export const COUNTER = Object.fromEntries(
+  counterNames.map((name, index) => [name, index * 8]),
+) as Readonly<Record<CounterName, number>>;
 
 type Words = Uint32Array<ArrayBufferLike>;
 

@@ -175,15 +175,16 @@ export function putPageFor(machine: Machine, frame: number, writable: boolean): 
 function freeLastReference(machine: Machine, frame: number): void {
   const info = machine.pageInfo(frame);
   const owner = machine.domainById(machine.heap.u16[(info + OWNER) >>> 1]!);
-  if (owner !== undefined) withPageLock(owner, () => unlinkPage(owner, info));
+  if (owner !== undefined) removePage(owner, info);
   giveFree(machine, frame);
   if (owner?.isDying === true && owner.totPages === 0) machine.emptied.push(owner);
 }
 
-function withPageLock(domain: Domain, action: () => void): void {
+/** Takes a frame off its owner's list. */
+function removePage(domain: Domain, info: number): void {
   const { native } = domain.machine;
   native.spinLock(domain.base + DOMAIN.page_alloc_lock);
-  action();
+  unlinkPage(domain, info);
   native.spinUnlock(domain.base + DOMAIN.page_alloc_lock);
 }
 
@@ -200,7 +201,7 @@ export function stealPage(domain: Domain, frame: number): boolean {
   const word = (info + COUNT) >>> 2;
   if (Atomics.compareExchange(i32, word, PGC_allocated | 1, 0) !== (PGC_allocated | 1))
     return false;
-  withPageLock(domain, () => unlinkPage(domain, info));
+  removePage(domain, info);
   u16[(info + OWNER) >>> 1] = DOMID_INVALID;
   i32[(info + TYPE) >>> 2] = 0;
   return true;
