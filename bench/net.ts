@@ -1,5 +1,5 @@
 /** Frames a second from guest to guest through two vifs and the bridge, against `postMessage` between two workers. */
-import { Worker } from 'node:worker_threads';
+import { MessageChannel, Worker } from 'node:worker_threads';
 import { createMachine } from '@ringside/gnttab-core';
 import { type Mode, type Netfront, parseMac } from '@ringside/netif';
 import { bringUpHost, plugVif } from '@ringside/ringside';
@@ -51,32 +51,49 @@ function* repeat(frame: Uint8Array, times: number): Generator<Uint8Array> {
   for (let i = 0; i < times; i++) yield frame;
 }
 
-/** Sends buffers of the frame's size to another thread, ownership and all, and waits for the count to come back. */
+/** Two workers and a channel between them: one sends buffers of a frame's size, ownership and all, the other counts. */
 class PostMessage {
-  readonly #worker = new Worker(
+  readonly #sender = new Worker(
     `const { parentPort } = require('node:worker_threads');
-     let left = 0;
-     parentPort.on('message', (message) => {
-       if (typeof message === 'number') left = message;
-       else if (--left === 0) parentPort.postMessage('done');
+     let to;
+     parentPort.on('message', ({ port, times, frameBytes }) => {
+       if (port) to = port;
+       else to.postMessage(times);
+       for (let i = 0; i < times; i++) {
+         const frame = new Uint8Array(frameBytes).fill(0x5a);
+         to.postMessage(frame, [frame.buffer]);
+       }
+     });`,
+    { eval: true },
+  );
+  readonly #receiver = new Worker(
+    `const { parentPort } = require('node:worker_threads');
+     parentPort.on('message', ({ port }) => {
+       let left = 0;
+       port.on('message', (message) => {
+         if (typeof message === 'number') left = message;
+         else if (--left === 0) parentPort.postMessage('done');
+       });
      });`,
     { eval: true },
   );
 
+  constructor() {
+    const { port1, port2 } = new MessageChannel();
+    this.#sender.postMessage({ port: port1 }, [port1]);
+    this.#receiver.postMessage({ port: port2 }, [port2]);
+  }
+
   run(frameBytes: number): Subject {
     return (times) =>
       new Promise((resolve) => {
-        this.#worker.once('message', () => resolve());
-        this.#worker.postMessage(times);
-        for (let i = 0; i < times; i++) {
-          const frame = new Uint8Array(frameBytes).fill(0x5a);
-          this.#worker.postMessage(frame, [frame.buffer]);
-        }
+        this.#receiver.once('message', () => resolve());
+        this.#sender.postMessage({ times, frameBytes });
       });
   }
 
-  end(): Promise<number> {
-    return this.#worker.terminate();
+  async end(): Promise<void> {
+    await Promise.all([this.#sender.terminate(), this.#receiver.terminate()]);
   }
 }
 
@@ -90,9 +107,9 @@ export async function frames(): Promise<Result[]> {
       const [flipNs, copyNs, messageNs] = await inTurn([
         { run: across(flip, frameBytes), times: 20_000 },
         { run: across(copy, frameBytes), times: 20_000 },
-        { run: messages.run(frameBytes), times: 5000 },
+        { run: messages.run(frameBytes), times: 20_000 },
       ]);
-      const baseline = 'postMessage with a transferred buffer to another thread';
+      const baseline = 'postMessage with a transferred buffer between two workers';
       results.push(
         faster(`net/flip-${frameBytes}`, 'frames/s', flipNs!, baseline, messageNs!),
         faster(`net/copy-${frameBytes}`, 'frames/s', copyNs!, baseline, messageNs!),
