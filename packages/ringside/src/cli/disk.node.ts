@@ -87,7 +87,13 @@ export async function disk(session: Session, options: DiskOptions): Promise<Outc
   const { failures, ...rest } = result;
   return {
     ok,
-    result: { disk: { domain: domain.name, ...rest }, domains, out, sha256, failures },
+    result: {
+      disk: { domain: domain.name, ...rest },
+      domains,
+      out: sha256 && out,
+      sha256,
+      failures,
+    },
     lines: [
       ...diskTable([{ domain: domain.name, ...result }]),
       '',

@@ -23,6 +23,8 @@ export interface AttachedDevice {
   readonly id: number;
   readonly front: DomId;
   readonly back: DomId;
+  /** Of a vbd: what its backend finds the disk by. */
+  readonly params?: string;
 }
 
 /** Node names below a device directory, and their values. */

@@ -87,9 +87,16 @@ test('a disk is two directories, which each end reads and only its own end write
     '/local/domain/1/backend/vbd/2/51712/state = 1',
     '/local/domain/1/backend/vbd/2/51712/type = file',
   ]);
-  await expect(
-    toolstack.attachDisk({ front, back, disk: memoryDisk({ sizeBytes: 512 }) }),
-  ).rejects.toThrow('vbd 51712 of domain 2 is there already');
+  const disk = memoryDisk({ sizeBytes: 512 });
+  await expect(toolstack.attachDisk({ front, back, disk })).rejects.toThrow(
+    'guest-xvda: this disk is attached already',
+  );
+  await expect(toolstack.attachDisk({ front, back, disk, params: 'other' })).rejects.toThrow(
+    'vbd 51712 of domain 2 is there already',
+  );
+  expect(() => toolstack.openDisk('other', { readOnly: true, type: 'file' })).toThrow(
+    'other: no such disk is attached',
+  );
 });
 
 test('a vif gets an address with the prefix of Xen', async () => {

@@ -82,45 +82,38 @@ export class Toolstack {
     return disk;
   };
 
-  /** Writes what `xl block-attach` writes. The drivers do the rest. */
-  attachDisk(options: AttachDiskOptions): Promise<AttachedDevice> {
+  /** Writes what `xl block-attach` writes. The drivers do the rest. Rejects with RangeError if `params` is taken. */
+  async attachDisk(options: AttachDiskOptions): Promise<AttachedDevice> {
     const { front, back, disk, vdev = 'xvda', mode = disk.readOnly ? 'r' : 'w' } = options;
     const id = vbdNumber(vdev);
     const { params = `${front.name}-${vdev}` } = options;
+    if (this.#disks.has(params)) throw new RangeError(`${params}: this disk is attached already`);
     this.#disks.set(params, disk);
-    return this.#attach('vbd', id, front, back, {
-      frontend: { 'virtual-device': id, 'device-type': 'disk' },
-      backend: {
-        params,
-        removable: 0,
-        bootable: 1,
-        dev: vdev,
-        type: 'file',
-        mode,
-        'device-type': 'disk',
-      },
-    });
+    try {
+      return await this.#attach(
+        { type: 'vbd', id, front: front.guest.id, back: back.guest.id, params },
+        { 'virtual-device': id, 'device-type': 'disk' },
+        { params, removable: 0, bootable: 1, dev: vdev, type: 'file', mode, 'device-type': 'disk' },
+      );
+    } catch (error) {
+      this.#disks.delete(params);
+      throw error;
+    }
   }
 
   /** Writes what `xl network-attach` writes. The drivers do the rest. */
   attachVif(options: AttachVifOptions): Promise<AttachedDevice> {
     const { front, back, handle = 0, bridge = 'xenbr0' } = options;
     const mac = options.mac ?? formatMac(XEN_OUI * 2 ** 24 + this.#random.below(2 ** 24));
-    return this.#attach('vif', handle, front, back, {
-      frontend: { handle, mac },
-      backend: { handle, mac, bridge, script: '/etc/xen/scripts/vif-bridge', type: 'vif' },
-    });
+    return this.#attach(
+      { type: 'vif', id: handle, front: front.guest.id, back: back.guest.id },
+      { handle, mac },
+      { handle, mac, bridge, script: '/etc/xen/scripts/vif-bridge', type: 'vif' },
+    );
   }
 
-  async #attach(
-    type: AttachedDevice['type'],
-    id: number,
-    front: RunningDomain,
-    back: RunningDomain,
-    nodes: { readonly frontend: Nodes; readonly backend: Nodes },
-  ): Promise<AttachedDevice> {
-    const device: AttachedDevice = { type, id, front: front.guest.id, back: back.guest.id };
-    await addDevice(this.store, device, nodes);
+  async #attach(device: AttachedDevice, frontend: Nodes, backend: Nodes): Promise<AttachedDevice> {
+    await addDevice(this.store, device, { frontend, backend });
     this.#devices.add(device);
     return device;
   }
@@ -132,6 +125,7 @@ export class Toolstack {
   async detach(device: AttachedDevice, { force = false } = {}): Promise<void> {
     await (force ? removeDevice : closeDevice)(this.store, device);
     this.#devices.delete(device);
+    if (device.params !== undefined) this.#disks.delete(device.params);
   }
 
   /** Destroys a domain, as `xl destroy` does: its devices go without being asked, then its memory, then its home. */

@@ -10,6 +10,8 @@ const EXTENDED = 1 << 28;
 export function vbdNumber(vdev: string): number {
   const letters = /^xvd([a-z]{1,2})$/.exec(vdev)?.[1];
   if (letters === undefined) throw new RangeError(`vdev "${vdev}"; allowed: xvda to xvdzz`);
-  const disk = [...letters].reduce((sum, letter) => sum * 26 + letter.charCodeAt(0) - 96, 0) - 1;
+  // Bijective base 26: a is 1, z is 26, aa is 27.
+  let disk = -1;
+  for (let i = 0; i < letters.length; i++) disk = (disk + 1) * 26 + letters.charCodeAt(i) - 97;
   return disk < 16 ? (XVD_MAJOR << 8) | (disk << 4) : EXTENDED | (disk << 8);
 }

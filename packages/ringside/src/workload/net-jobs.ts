@@ -9,10 +9,10 @@ import { Progress } from './progress.ts';
 import { perSecond } from './rates.ts';
 import { WORKLOAD_TRACE } from './trace-kinds.ts';
 
-/** A guest on the network. */
+/** A guest on the network, and what a workload needs of its vif. */
 export interface NetEnd {
   readonly guest: Guest;
-  readonly vif: Netfront;
+  readonly vif: Pick<Netfront, 'mac' | 'packets$' | 'send' | 'sendAll' | 'room' | 'flush'>;
 }
 
 export interface NetJob {

@@ -79,7 +79,8 @@ export async function runReplay(job: ReplayJob): Promise<NetResult> {
     }
     from.vif.flush();
     isAllSent = true;
-    if (underWay.length > 0) await progressing(scheduler, all, () => received);
+    if (underWay.length === 0) finish();
+    await progressing(scheduler, all, () => received);
   } finally {
     subscription.unsubscribe();
   }
