@@ -148,7 +148,8 @@ describe('one bad request is answered, does nothing, and costs nobody else anyth
   ];
 
   test.each(cases)('%s', async (_, mode, make, status) => {
-    const disk = memoryDisk({ content: content(), readOnly: mode === 'r' });
+    // Mode r counts, whatever the disk would do.
+    const disk = memoryDisk({ content: content() });
     const { rogue, before, parts } = await connectedRogue(disk, mode);
     const victim = rogue.buffer(0xa5);
     const honest = rogue.buffer(0);
@@ -337,6 +338,38 @@ async function honestAfterwards(parts: Rig): Promise<void> {
   await settled(parts);
   expect(parts.driver.mappings.live).toBe(0);
 }
+
+describe('a ring that was used before (RG-05)', () => {
+  test('is served from its rsp_prod on', async () => {
+    const { parts } = await backend(memoryDisk({ content: content() }));
+    const rogue = new RogueFrontend(parts);
+    rogue.ring.rspCons = rogue.ring.reqProdPvt = 0xffff_fff0;
+    rogue.ring.shared.rspProd = 0xffff_fff0;
+    const page = rogue.buffer(0);
+    for (let i = 0; i < 32; i++) rogue.put({ id: BigInt(i), segments: [segment(page.gref)] });
+    rogue.ring.pushRequests();
+    await rogue.connect();
+    expect((await rogue.exchange()).map(({ id }) => Number(id))).toEqual(
+      Array.from({ length: 32 }, (_, i) => i),
+    );
+  });
+
+  test.each([
+    [500, 467],
+    [490, 500],
+    [2 ** 31, 0],
+  ])('with req_prod %i and rsp_prod %i: refused', async (reqProd, rspProd) => {
+    const { parts } = await backend(memoryDisk({ content: content() }));
+    const rogue = new RogueFrontend(parts);
+    rogue.ring.shared.reqProd = reqProd;
+    rogue.ring.shared.rspProd = rspProd;
+    await rogue.connect();
+    expect(await look(parts, `${backPath(parts)}/state`)).toBe('5');
+    expect(parts.log[0]).toMatch(`req_prod ${reqProd} and rsp_prod ${rspProd}`);
+    expect(parts.driver.mappings.live).toBe(0);
+    await honestAfterwards(parts);
+  });
+});
 
 describe('the states of a frontend, in any order (BB-17, RG-15, RG-30)', () => {
   test('leave at most one connection, and nothing behind', async () => {

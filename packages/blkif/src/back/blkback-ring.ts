@@ -12,7 +12,7 @@ import { BLKIF_OP_FLUSH_DISKCACHE, BLKIF_OP_READ, BLKIF_RSP_OKAY } from '../abi.
 import type { BlkifRequest, BlkifResponse } from '../blkif-layout.ts';
 import { SECTOR_BYTES, type Disk } from '../disk/disk.ts';
 import type { BouncePages } from './bounce-pages.ts';
-import { checkRequest } from './check-request.ts';
+import { checkRequest, type Limits } from './check-request.ts';
 import type { BlkbackStats } from './stats.ts';
 import { BLK_TRACE } from '../trace.ts';
 import { CopyBatch, Task } from './task.ts';
@@ -24,6 +24,7 @@ export interface BlkbackRingOptions {
   readonly ring: BackRing<BlkifRequest, BlkifResponse>;
   readonly port: EventPort;
   readonly disk: Disk;
+  readonly limits: Limits;
   readonly bounce: BouncePages;
   readonly stats: BlkbackStats;
   /** Told of requests that failed; not of every one of a flood. One line. */
@@ -75,14 +76,14 @@ export class BlkbackRing {
   }
 
   private serve(batch: Batch<BlkifRequest>): void {
-    const { disk, bounce, stats } = this.options;
+    const { limits, bounce, stats } = this.options;
     stats.batches++;
     stats.requests += batch.count;
     const tasks: Task[] = [];
     for (let i = 0; i < batch.count; i++) {
       const request = batch.items[i] as BlkifRequest;
       const task = this.unused.pop() ?? new Task();
-      task.begin(request, checkRequest(request, disk), bounce);
+      task.begin(request, checkRequest(request, limits), bounce);
       if (task.operation !== BLKIF_OP_READ) task.copy(this.copies, 'from grants');
       const sectors512 = task.lengthBytes / SECTOR_BYTES;
       this.trace(BLK_TRACE.serve, task, task.operation, request.sector_number_lo, sectors512);

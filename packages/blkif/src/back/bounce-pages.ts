@@ -1,6 +1,6 @@
 /** Pages of the driver domain between grant references and the disk. */
 
-import type { GuestMemory, GuestPage } from '@ringside/gnttab-core';
+import { GuestMemoryError, type GuestMemory, type GuestPage } from '@ringside/gnttab-core';
 import { SECTOR_BYTES } from '../disk/disk.ts';
 import { SECTORS_PER_PAGE } from './check-request.ts';
 
@@ -66,8 +66,9 @@ export class BouncePages {
       const page = new BouncePage(this.memory);
       this.allocated++;
       return page;
-    } catch {
-      return undefined;
+    } catch (error) {
+      if (error instanceof GuestMemoryError) return undefined;
+      throw error;
     }
   }
 }

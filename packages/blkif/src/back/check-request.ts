@@ -9,10 +9,16 @@ import {
   BLKIF_RSP_ERROR,
 } from '../abi.ts';
 import type { BlkifRequest, BlkifSegment } from '../blkif-layout.ts';
-import { SECTOR_BYTES, type Disk } from '../disk/disk.ts';
+import { SECTOR_BYTES } from '../disk/disk.ts';
 
 /** Sectors in a page: segments count from 0 to 7. */
 export const SECTORS_PER_PAGE = 4096 / SECTOR_BYTES;
+
+/** What the frontend may reach: the `mode` of the device decides, and the disk. */
+export interface Limits {
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+}
 
 /** Why a request is not carried out, and the status to answer with. */
 export interface Refusal {
@@ -35,7 +41,7 @@ const REFUSED = {
  * Undefined when the request may be carried out; otherwise nothing is done for it. A private copy of the request is
  * judged, and only it may be acted on.
  */
-export function checkRequest(request: Readonly<BlkifRequest>, disk: Disk): Refusal | undefined {
+export function checkRequest(request: Readonly<BlkifRequest>, disk: Limits): Refusal | undefined {
   const { operation, nr_segments: segments } = request;
   const flush = operation === BLKIF_OP_FLUSH_DISKCACHE;
   if (operation !== BLKIF_OP_READ && operation !== BLKIF_OP_WRITE && !flush) {

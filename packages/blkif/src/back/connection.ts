@@ -10,10 +10,11 @@ import {
   type Guest,
 } from '@ringside/gnttab-core';
 import { BLKIF_MAX_SEGMENTS_PER_REQUEST } from '../abi.ts';
-import { blkifLayout } from '../blkif-layout.ts';
+import { blkifLayout, type BlkifRequest, type BlkifResponse } from '../blkif-layout.ts';
 import type { Disk } from '../disk/disk.ts';
 import { BlkbackRing } from './blkback-ring.ts';
 import { BouncePages } from './bounce-pages.ts';
+import type { Limits } from './check-request.ts';
 import { newBlkbackStats, type BlkbackStats } from './stats.ts';
 
 export interface ConnectionOptions {
@@ -23,6 +24,7 @@ export interface ConnectionOptions {
   readonly ringRef: number;
   readonly eventChannel: number;
   readonly disk: Disk;
+  readonly limits: Limits;
   readonly remark: (line: string) => void;
 }
 
@@ -33,20 +35,18 @@ export class Connection {
   private readonly bounce: BouncePages;
   private readonly ring: BlkbackRing;
 
-  /** @throws GrantError or EventChannelError when the frontend published what it may not; nothing is held then. */
-  constructor({ guest, frontend, ringRef, eventChannel, disk, remark }: ConnectionOptions) {
+  /** @throws GrantError, EventChannelError or RangeError when the frontend published nonsense; nothing is held then. */
+  constructor({ guest, frontend, ringRef, eventChannel, disk, limits, remark }: ConnectionOptions) {
     const peer = domId(frontend);
     this.mapping = guest.mappings.map(peer, grantRef(ringRef));
+    let ring: BackRing<BlkifRequest, BlkifResponse>;
     try {
+      ring = attachRing(guest, this.mapping);
       this.port = guest.events.bindInterdomain(peer, port(eventChannel));
     } catch (error) {
       this.mapping.unmap();
       throw error;
     }
-    // rsp_prod: what an earlier backend has not answered is asked again.
-    const ring = BackRing.attach(guest.memory, this.mapping.va, blkifLayout('x86_64'), {
-      at: 'rsp_prod',
-    });
     this.bounce = new BouncePages(guest.memory, ring.size * BLKIF_MAX_SEGMENTS_PER_REQUEST);
     this.ring = new BlkbackRing({
       guest,
@@ -54,6 +54,7 @@ export class Connection {
       ring,
       port: this.port,
       disk,
+      limits,
       bounce: this.bounce,
       stats: this.stats,
       remark,
@@ -73,4 +74,16 @@ export class Connection {
     await idle;
     this.bounce.free();
   }
+}
+
+/** At rsp_prod: what an earlier backend has not answered is seen again. */
+function attachRing(guest: Guest, { va }: ForeignMapping): BackRing<BlkifRequest, BlkifResponse> {
+  const ring = BackRing.attach(guest.memory, va, blkifLayout('x86_64'), { at: 'rsp_prod' });
+  const { reqProd } = ring.shared;
+  if (ring.requestProdOverflow(reqProd)) {
+    throw new RangeError(
+      `the ring has req_prod ${reqProd} and rsp_prod ${ring.rspProdPvt}; allowed are at most ${ring.size} requests`,
+    );
+  }
+  return ring;
 }

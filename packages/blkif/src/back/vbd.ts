@@ -32,6 +32,8 @@ export class Vbd {
   private readonly guest: Guest;
   private readonly openDisk: OpenDisk;
   private disk: Disk | undefined;
+  /** What the toolstack says; the disk can be read-only besides. */
+  private readOnly = true;
   private connection: Connection | undefined;
   private own: XenbusState = XenbusStateInitialising;
   private frontend: XenbusState = XenbusStateUnknown;
@@ -117,8 +119,8 @@ export class Vbd {
 
   private async offer(): Promise<void> {
     const { params, type, mode } = await this.device.readOwn(vbdConfigKeys);
-    const readOnly = mode === 'r';
-    this.disk ??= await this.openDisk(params, { readOnly, type });
+    this.readOnly = mode === 'r';
+    this.disk ??= await this.openDisk(params, { readOnly: this.readOnly, type });
     await this.device.writeOwn(vbdFeatureKeys, {
       'feature-flush-cache': true,
       'feature-barrier': false,
@@ -128,6 +130,7 @@ export class Vbd {
 
   private async connect(): Promise<void> {
     const disk = this.disk as Disk;
+    const readOnly = this.readOnly || disk.readOnly;
     const keys = await this.device.readOtherEnd(vbdRingKeys);
     const connection = new Connection({
       guest: this.guest,
@@ -135,6 +138,7 @@ export class Vbd {
       ringRef: keys['ring-ref'],
       eventChannel: keys['event-channel'],
       disk,
+      limits: { sizeBytes: disk.sizeBytes, readOnly },
       remark: (line) => this.remark(line),
     });
     this.connection = connection;
@@ -142,7 +146,7 @@ export class Vbd {
       sectors: disk.sizeBytes / SECTOR_BYTES,
       'sector-size': SECTOR_BYTES,
       'physical-sector-size': SECTOR_BYTES,
-      info: disk.readOnly ? VDISK_READONLY : 0,
+      info: readOnly ? VDISK_READONLY : 0,
     });
     await this.enter(XenbusStateConnected);
     connection.start();

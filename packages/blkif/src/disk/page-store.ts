@@ -44,6 +44,7 @@ function copyBetweenViews(
 export function domainPages(memory: GuestMemory): PageStore {
   const taken: GuestPage[] = [];
   let bank: Bank | undefined;
+  let buffer: ArrayBufferLike | undefined;
   return {
     take() {
       let page: GuestPage;
@@ -55,18 +56,21 @@ export function domainPages(memory: GuestMemory): PageStore {
         );
       }
       taken.push(page);
-      bank ??= memory.bankOf(memory.translate(page.va, 'write'));
-      return memory.bytes(page.va, PAGE_SIZE, 'write').fill(0);
+      const bytes = memory.bytes(page.va, PAGE_SIZE, 'write');
+      if (bank === undefined) {
+        bank = memory.bankOf(memory.translate(page.va, 'write'));
+        // A foreign bank's buffer can be replaced at any time.
+        buffer = bank.foreign ? undefined : bytes.buffer;
+      }
+      return bytes.fill(0);
     },
     copy(to, toOffset, from, fromOffset, lengthBytes) {
-      if (bank === undefined || bank.foreign || !(isIn(bank, to) && isIn(bank, from))) {
-        copyBetweenViews(to, toOffset, from, fromOffset, lengthBytes);
-      } else {
+      if (bank !== undefined && to.buffer === buffer && from.buffer === buffer) {
         bank.copy(to.byteOffset + toOffset, from.byteOffset + fromOffset, lengthBytes);
+      } else {
+        copyBetweenViews(to, toOffset, from, fromOffset, lengthBytes);
       }
     },
     free: () => memory.freePages(taken.splice(0)),
   };
 }
-
-const isIn = (bank: Bank, view: Uint8Array): boolean => view.buffer === bank.u8.buffer;
