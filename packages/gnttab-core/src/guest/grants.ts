@@ -19,7 +19,7 @@ import { bankOffset, type DomId, type Gfn, type GrantRef } from '../machine/page
 import { TRACE } from '../machine/trace-kinds.ts';
 import type { Hypercalls } from '../hypercall/hypercalls.ts';
 import { GrantError } from './errors.ts';
-import { GrantReserve } from './grant-reserve.ts';
+import { GrantReserve, ReferencePool } from './grant-reserve.ts';
 import type { GuestMemory, GuestPage } from './memory.ts';
 
 /** References below this are reserved for toolstack and firmware (GNTTAB_NR_RESERVED_ENTRIES). */
@@ -43,7 +43,7 @@ export class GrantReferences {
   readonly #hypercalls: Hypercalls;
   /** Address of each mapped frame of the table. */
   readonly #frames: number[] = [];
-  readonly #free: number[] = [];
+  readonly #pool = new ReferencePool();
   readonly #deferred: GrantRef[] = [];
   #bank!: Bank;
 
@@ -54,23 +54,20 @@ export class GrantReferences {
     this.#mapFrames(hypercalls.querySize().nrFrames);
   }
 
-  /** Maps the table's first `count` frames and adds the references of the new ones. False over the limit. */
-  #mapFrames(count: number): boolean {
+  /** Maps the table's first `count` frames and adds the references of the new ones; over the limit nothing happens. */
+  #mapFrames(count: number): void {
     const { status, frames } = this.#hypercalls.setupTable(count);
-    if (status !== 0) return false;
+    if (status !== 0) return;
     for (let n = this.#frames.length; n < count; n++) {
       this.#frames.push(this.#memory.mapXenFrame(XENMAPSPACE_grant_table, n, frames[n]!));
       const first = n * ENTRIES_PER_FRAME;
-      for (let ref = first + ENTRIES_PER_FRAME - 1; ref >= first; ref--) {
-        if (ref >= NR_RESERVED_ENTRIES) this.#free.push(ref);
-      }
+      this.#pool.add(Math.max(first, NR_RESERVED_ENTRIES), first + ENTRIES_PER_FRAME);
     }
-    return true;
   }
 
   /** References not in use, reserves not counted; the table may still grow. */
   get freeCount(): number {
-    return this.#free.length;
+    return this.#pool.available;
   }
 
   /** References whose end waits for the peer to let go. */
@@ -89,15 +86,11 @@ export class GrantReferences {
 
   /** Takes a free reference; the table grows by a frame when there is none. Throws GrantError at its limit. */
   #allocRef(): GrantRef {
-    if (this.#free.length === 0) this.retryDeferredEnds();
-    if (this.#free.length === 0 && !this.#mapFrames(this.#frames.length + 1)) {
-      throw new GrantError(`domain ${this.#domain.id}`, 'no grant reference is free');
-    }
-    return this.#free.pop() as GrantRef;
-  }
-
-  #freeRef(ref: number): void {
-    this.#free.push(ref);
+    if (this.#pool.available === 0) this.retryDeferredEnds();
+    if (this.#pool.available === 0) this.#mapFrames(this.#frames.length + 1);
+    const ref = this.#pool.take();
+    if (ref !== undefined) return ref;
+    throw new GrantError(`domain ${this.#domain.id}`, 'no grant reference is free');
   }
 
   /** gnttab_grant_foreign_access(): lets `domid` map or copy `page`. Throws GrantError when references are exhausted. */
@@ -152,7 +145,7 @@ export class GrantReferences {
   /** gnttab_end_foreign_access(): ends the grant and frees the reference; 'busy' while the peer uses it. */
   endForeignAccess(ref: GrantRef): 'ended' | 'busy' {
     const result = this.endForeignAccessRef(ref);
-    if (result === 'ended') this.#freeRef(ref);
+    if (result === 'ended') this.#pool.give(ref);
     return result;
   }
 
@@ -221,7 +214,7 @@ export class GrantReferences {
   /** gnttab_end_foreign_transfer(): as `endForeignTransferRef`, and frees the reference. */
   endForeignTransfer(ref: GrantRef): number | undefined {
     const frame = this.endForeignTransferRef(ref);
-    this.#freeRef(ref);
+    this.#pool.give(ref);
     return frame;
   }
 
@@ -288,9 +281,9 @@ export class GrantReferences {
     try {
       while (refs.length < count) refs.push(this.#allocRef());
     } catch (error) {
-      for (const ref of refs) this.#freeRef(ref);
+      for (const ref of refs) this.#pool.give(ref);
       throw error;
     }
-    return new GrantReserve(refs, (ref) => this.#freeRef(ref));
+    return new GrantReserve(this.#pool, refs);
   }
 }
