@@ -347,6 +347,16 @@ describe('rx: pages that a guest offers', () => {
     },
   );
 
+  test('a packet that needs more pages than the guest ever offers gives way in the end (NB-18)', async () => {
+    const front = await attacker();
+    front.post(front.grant(new Uint8Array(1)).ref);
+    const small = Array.from({ length: 100 }, (_, i) => frame(60, i));
+    await honest[0].sendAll([frame(5000, 1), ...small]);
+    await until(net, () => front.rx.hasUnconsumedResponses);
+    expect(front.rx.drainResponses().items[0]!.status).toBe(60);
+    await front.device.switchState(6);
+  });
+
   test('what waits for a guest that leaves is dropped and counted (NB-30)', async () => {
     const front = await attacker();
     for (let i = 0; i < 5; i++) honest[0].send(frame(60, i));

@@ -8,7 +8,7 @@
 import type { Bridge, BridgePort } from '../bridge.ts';
 import type { Link, PacketReceiver, PacketSender } from '../link.ts';
 import type { LocalPacket } from '../memory/local-packet.ts';
-import type { Traffic } from '../stats.ts';
+import type { DropReason, Traffic } from '../stats.ts';
 import { coalesced, onceThereIsMemory } from '../work.ts';
 import { GuestQueue } from './guest-queue.ts';
 
@@ -65,13 +65,11 @@ export class BackDataPath implements BridgePort<LocalPacket> {
   }
 
   output(packet: LocalPacket): void {
-    const { sender, toGuest, link } = this.#parts;
-    if (this.#open && this.#queue.push(packet, sender.slotsFor(packet))) {
-      this.#schedule();
-    } else {
-      toGuest.drop(this.#open ? 'receiver stalled' : 'disconnected');
-      link.packets.release(packet);
-    }
+    if (!this.#open) return this.#drop(packet, 'disconnected');
+    const slots = this.#parts.sender.slotsFor(packet);
+    while (!this.#queue.push(packet, slots))
+      this.#drop(this.#queue.dropOldest()!, 'receiver stalled');
+    this.#schedule();
   }
 
   resume(): void {
@@ -80,11 +78,10 @@ export class BackDataPath implements BridgePort<LocalPacket> {
 
   /** Drops and counts what waited, and takes everything back, as `PacketReceiver.close`. */
   close(): number {
-    const { link, fromGuest, toGuest, sender, receiver } = this.#parts;
+    const { link, fromGuest, sender, receiver } = this.#parts;
     this.stop();
     for (let packet = this.#queue.shift(); packet; packet = this.#queue.shift()) {
-      toGuest.drop('disconnected');
-      link.packets.release(packet);
+      this.#drop(packet, 'disconnected');
     }
     for (const packet of this.#backlog.splice(0).slice(this.#backlogHead)) {
       fromGuest.lose(packet.totalBytes, 'disconnected');
@@ -98,6 +95,12 @@ export class BackDataPath implements BridgePort<LocalPacket> {
     if (!this.#open) return;
     this.#open = false;
     this.#parts.bridge.removePort(this);
+  }
+
+  /** Drops a packet for the guest. */
+  #drop(packet: LocalPacket, reason: DropReason): void {
+    this.#parts.toGuest.drop(reason);
+    this.#parts.link.packets.release(packet);
   }
 
   #work(): void {

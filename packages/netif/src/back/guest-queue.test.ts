@@ -91,6 +91,15 @@ test('a stalled guest that reads half is not stalled any more', async () => {
   expect(queue.holding).toBe(true);
 });
 
+test('what gives way because it is old is no sign of life', async () => {
+  push(8);
+  await pass(1000);
+  for (let i = 0; i < 6; i++) queue.dropOldest();
+  expect(state()).toEqual({ holding: false, stalled: true, length: 2 });
+  shift(1);
+  expect(state()).toEqual({ holding: false, stalled: false, length: 1 });
+});
+
 test('each time the queue is full the stall time begins anew, with one timer at most', async () => {
   for (let i = 0; i < 5; i++) {
     push(8 - queue.length);

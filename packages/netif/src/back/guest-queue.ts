@@ -1,7 +1,8 @@
 /**
  * What waits in the backend for a guest to offer pages. It is bounded. A full queue asks senders to wait until half of
  * it is gone, so that a guest which reads loses nothing; a guest that does not get that far within the stall time is
- * stalled: nobody waits for it any more, and what does not fit is dropped, until it has read half of the queue.
+ * stalled: nobody waits for it any more, and the oldest packets give way to the newest (so that one which needs more
+ * pages than the guest offers does not stay in front for ever), until the guest has read half of the queue.
  */
 import type { LocalPacket } from '../memory/local-packet.ts';
 
@@ -14,6 +15,9 @@ export interface GuestQueueOptions {
   /** Called when senders need not wait any longer. */
   readonly onRoom: () => void;
 }
+
+/** A timer that outlives its purpose does so no longer than this. */
+const lookEveryNs = 20e6;
 
 export class GuestQueue {
   readonly #options: GuestQueueOptions;
@@ -57,7 +61,18 @@ export class GuestQueue {
     return this.#slots[this.#head] ?? 0;
   }
 
+  /** The packet in front, because the guest can take it. */
   shift(): LocalPacket | undefined {
+    const packet = this.dropOldest();
+    if (this.#state !== 'open' && this.#queuedSlots <= this.#options.limitSlots / 2) {
+      this.#state = 'open';
+      this.#options.onRoom();
+    }
+    return packet;
+  }
+
+  /** The packet in front, because it has waited too long. */
+  dropOldest(): LocalPacket | undefined {
     const packet = this.#packets[this.#head];
     if (!packet) return undefined;
     this.#queuedSlots -= this.#slots[this.#head]!;
@@ -68,10 +83,6 @@ export class GuestQueue {
       this.#packets.splice(0, this.#head);
       this.#slots.splice(0, this.#head);
       this.#head = 0;
-    }
-    if (this.#state !== 'open' && this.#queuedSlots <= this.#options.limitSlots / 2) {
-      this.#state = 'open';
-      this.#options.onRoom();
     }
     return packet;
   }
@@ -90,7 +101,7 @@ export class GuestQueue {
     while (this.#state === 'holding') {
       const leftNs = this.#heldSinceNs + stallNs - nowNs();
       if (leftNs > 0) {
-        await sleep(leftNs);
+        await sleep(Math.min(leftNs, lookEveryNs));
       } else {
         this.#state = 'stalled';
         onRoom();

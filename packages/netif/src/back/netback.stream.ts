@@ -50,7 +50,7 @@ export class Netback {
     };
     this.#devices = backendDevices$(store, 'vif')
       .pipe(concatMap((event) => this.#device(event)))
-      .subscribe();
+      .subscribe({ error: (error: unknown) => this.#note('backend/vif', error) });
   }
 
   /** The vifs that are served, by path (`backend/vif/GUEST/HANDLE`). */
@@ -72,8 +72,12 @@ export class Netback {
       else await this.#vifs.get(path)?.close();
       if (kind === 'removed') this.#vifs.delete(path);
     } catch (error) {
-      const { machine, id } = this.#vifOptions.guest;
-      machine.log.warn({ domain: id, device: path }, `netback: ${String(error)}`);
+      this.#note(path, error);
     }
+  }
+
+  #note(device: string, error: unknown): void {
+    const { machine, id } = this.#vifOptions.guest;
+    machine.log.warn({ domain: id, device }, `netback: ${String(error)}`);
   }
 }

@@ -69,7 +69,7 @@ export class BackVif {
     );
     this.#states = combineLatest([device.state$, device.otherEndState$])
       .pipe(concatMap(([own, other]) => this.#step(own, other)))
-      .subscribe();
+      .subscribe({ error: (error: unknown) => this.#note(error) });
   }
 
   /** The modes of the connection, if there is one. */
@@ -165,9 +165,13 @@ export class BackVif {
 
   async #fail(error: unknown): Promise<void> {
     this.#fault = error instanceof Error ? error.message : String(error);
+    this.#note(this.#fault);
+    await this.#device.fatal(this.#fault).catch((failed: unknown) => this.#note(failed));
+  }
+
+  #note(error: unknown): void {
     const { machine, id } = this.#options.guest;
-    machine.log.warn({ domain: id, device: this.path }, `netback: ${this.#fault}`);
-    await this.#device.fatal(this.#fault);
+    machine.log.warn({ domain: id, device: this.path }, `netback: ${String(error)}`);
   }
 
   /** Goes to a state, if the device is still there and the step makes sense. */

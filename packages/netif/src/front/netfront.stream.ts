@@ -2,7 +2,7 @@
 import { domId } from '@ringside/gnttab-core';
 import type { Guest } from '@ringside/gnttab-core';
 import { XenbusFrontend, XenbusStateError } from '@ringside/xenstore-lite';
-import type { KeyValues, XenStoreClient } from '@ringside/xenstore-lite';
+import type { KeyValues, XenbusState, XenStoreClient } from '@ringside/xenstore-lite';
 import {
   XenbusStateClosed,
   XenbusStateClosing,
@@ -271,9 +271,9 @@ export class Netfront {
     this.#path.stop(reason ?? 'closed');
     this.#backend.unsubscribe();
     const gone = [XenbusStateClosed, XenbusStateUnknown] as const;
-    await this.#orGone(device.switchState(XenbusStateClosing));
+    await this.#tell(XenbusStateClosing);
     await within(scheduler, closeNs, device.waitForOtherEnd([...gone, XenbusStateClosing]));
-    await this.#orGone(device.switchState(XenbusStateClosed));
+    await this.#tell(XenbusStateClosed);
     await within(scheduler, closeNs, device.waitForOtherEnd([...gone, XenbusStateInitWait]));
     if (guest.domain.alive) {
       this.#path.drain();
@@ -284,10 +284,13 @@ export class Netfront {
     this.#end(reason);
   }
 
-  /** The toolstack may have removed the device: then there is nobody to tell. */
-  async #orGone(step: Promise<void>): Promise<void> {
-    await step.catch((error: unknown) => {
-      if (!(error instanceof XenbusStateError)) throw error;
+  /** Goes to a state. Whatever the store says to that, the guest gets its own back. */
+  async #tell(state: XenbusState): Promise<void> {
+    await this.#device.switchState(state).catch((error: unknown) => {
+      // The toolstack may have removed the device: then there is nobody to tell.
+      if (error instanceof XenbusStateError) return;
+      const { machine, id } = this.#options.guest;
+      machine.log.warn({ domain: id, device: this.#device.path }, `netfront: ${String(error)}`);
     });
   }
 }

@@ -39,12 +39,13 @@ export class SharedByFront {
     };
     const link = { guest, peer, port: this.#port, packets: new PacketPool(this.#frames) };
     this.link = link;
+    let sender: PacketSender | undefined;
     try {
       const [tx, rx] = [ringPage(), ringPage()];
       const flip = modes.tx === 'flip' ? ringPage() : undefined;
       const txRing = FrontRing.create(guest.memory, tx.va, netifTxLayout);
       const rxRing = FrontRing.create(guest.memory, rx.va, netifRxLayout);
-      this.sender = flip
+      sender = flip
         ? new RxSender(
             link,
             BackRing.attach(guest.memory, flip.va, netifRxLayout),
@@ -52,6 +53,7 @@ export class SharedByFront {
             traffic.tx,
           )
         : new TxSender(link, txRing, traffic.tx);
+      this.sender = sender;
       const buffers = modes.rx === 'flip' ? flipBuffers(link) : copyBuffers(link);
       this.receiver = new RxReceiver(link, rxRing, buffers, traffic.rx);
       this.published = {
@@ -61,6 +63,7 @@ export class SharedByFront {
         'tx-flip-ring-ref': flip?.ref,
       };
     } catch (error) {
+      sender?.close();
       this.#release();
       throw error;
     }

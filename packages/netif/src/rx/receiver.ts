@@ -97,8 +97,9 @@ export class RxReceiver implements PacketReceiver {
       const slot = (first + i) & (this.#ring.size - 1);
       const frame = this.#takeBack(slot);
       this.#received[i] = frame;
-      if (!frame && this.#offered[slot])
+      if (!frame && this.#offered[slot]) {
         broken = `grant ${this.#refs[slot]!} was answered and is still in use`;
+      }
     }
     return broken;
   }
@@ -134,7 +135,7 @@ export class RxReceiver implements PacketReceiver {
       const { offset, status } = items[at]!;
       const frame = this.#received[at]!;
       if (status > 0) packet.append(frame, offset, status);
-      else packets.frames.putFull(frame);
+      else this.#recycle(frame);
     }
     if (packet.readHeader(packets.memory)) {
       this.#traffic.count(packet.totalBytes, chain.slots);
