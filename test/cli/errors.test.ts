@@ -43,6 +43,7 @@ const rows: readonly [string, number, string][] = [
   ],
   ['disk --image disk.img --workload copy', 2, '--workload copy and --out FILE go together'],
   [`${copy} disk.img`, 2, '--image and --out are the same file: disk.img'],
+  ['disk --image disk.img --trace hard.img', 2, '--image and --trace are the same file: hard.img'],
   [`${copy} symbolic.img`, 2, '--image and --out are the same file: symbolic.img'],
   [`${copy} hard.img`, 2, '--image and --out are the same file: hard.img'],
   [`${copy} nowhere/copy.img`, 1, 'nowhere/copy.img: no such file or directory'],

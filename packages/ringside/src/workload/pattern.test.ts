@@ -22,8 +22,16 @@ test('no two sectors are the same, near or far, and no two seeds', () => {
   expect(new Set(sectors).size).toBe(sectors.length);
 });
 
-test('the first difference is found', () => {
-  const bytes = Uint8Array.of(1, 2, 3);
-  expect(firstDifference(bytes, Uint8Array.of(1, 2, 3))).toBe(-1);
-  expect(firstDifference(bytes, Uint8Array.of(1, 9, 9))).toBe(1);
+test('the first difference is found, wherever it is and however the bytes lie in memory', () => {
+  for (const lengthBytes of [0, 1, 3, 4, 5, 8, 11]) {
+    const expected = Uint8Array.from({ length: lengthBytes }, (_, i) => i);
+    const actual = new Uint8Array(lengthBytes + 1).subarray(1);
+    actual.set(expected);
+    expect(firstDifference(actual, expected)).toBe(-1);
+    for (let at = lengthBytes - 1; at >= 0; at--) {
+      actual[at]! ^= 0x80;
+      expect(firstDifference(actual, expected)).toBe(at);
+    }
+  }
+  expect(firstDifference(Uint8Array.of(1), Uint8Array.of(1, 2))).toBe(1);
 });
