@@ -347,6 +347,16 @@ describe('rx: pages that a guest offers', () => {
     },
   );
 
+  test('a guest without feature-sg gets packets of one slot only', async () => {
+    const front = await attacker({ scatterGather: false });
+    front.post(...[1, 2, 3].map(() => front.grant(new Uint8Array(1)).ref));
+    await honest[0].sendAll([frame(4096, 1), frame(4097, 2), frame(60, 3)]);
+    await until(net, () => front.rx.unconsumedResponses === 2);
+    expect(front.rx.drainResponses().items.map(({ status }) => status)).toEqual([4096, 60]);
+    expect(vif().traffic.rx.dropped).toEqual({ 'one slot only': 1 });
+    await front.device.switchState(6);
+  });
+
   test('a packet that needs more pages than the guest ever offers gives way in the end (NB-18)', async () => {
     const front = await attacker();
     front.post(front.grant(new Uint8Array(1)).ref);

@@ -43,7 +43,7 @@ export interface RawFront {
 export async function rawFront(
   rig: Rig,
   member: Member,
-  { rxCopy = true, txFlip = false } = {},
+  { rxCopy = true, txFlip = false, scatterGather = true } = {},
 ): Promise<RawFront> {
   await attach(rig, member);
   const { guest } = member;
@@ -61,7 +61,7 @@ export async function rawFront(
     'event-channel': port.port,
     'request-rx-copy': rxCopy,
     'feature-rx-notify': true,
-    'feature-sg': true,
+    'feature-sg': scatterGather,
     'tx-flip-ring-ref': txFlip ? grants.grantForeignAccess(peer, flipPage) : undefined,
   });
   await device.switchState(XenbusStateConnected);

@@ -21,6 +21,8 @@ export interface BackDataPathParts {
   readonly fromGuest: Traffic;
   /** To the guest: what it got, and what was dropped on the way. */
   readonly toGuest: Traffic;
+  /** Whether the guest takes packets of several slots. */
+  readonly scatterGather: boolean;
   readonly limitSlots: number;
   readonly stallNs: number;
   /** The guest broke the protocol; its vif is dead, the others live. */
@@ -66,7 +68,9 @@ export class BackDataPath implements BridgePort<LocalPacket> {
 
   output(packet: LocalPacket): void {
     if (!this.#open) return this.#drop(packet, 'disconnected');
-    const slots = this.#parts.sender.slotsFor(packet);
+    const { sender, scatterGather } = this.#parts;
+    const slots = sender.slotsFor(packet);
+    if (slots > 1 && !scatterGather) return this.#drop(packet, 'one slot only');
     while (!this.#queue.push(packet, slots))
       this.#drop(this.#queue.dropOldest()!, 'receiver stalled');
     this.#schedule();

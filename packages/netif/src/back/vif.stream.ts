@@ -145,6 +145,7 @@ export class BackVif {
       sender: shared.sender,
       fromGuest: this.traffic.tx,
       toGuest: this.traffic.rx,
+      scatterGather: keys['feature-sg'],
       limitSlots,
       stallNs,
       onBroken: (reason) => void this.#fail(reason),
