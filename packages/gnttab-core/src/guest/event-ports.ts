@@ -32,6 +32,9 @@ export class EventPorts {
     this.#hypercalls = hypercalls;
     this.#sharedInfo = memory.mapXenFrame(XENMAPSPACE_shared_info, 0, domain.sharedInfo);
     domain.machine.upcalls.set(domain.id, () => this.#upcall());
+    // What came before there was anybody to take it: it raised no upcall, and nothing after it would.
+    const info = this.#info();
+    if (Atomics.load(this.#bank.u8, info + UPCALL_PENDING) !== 0) domain.machine.kick(domain.id);
   }
 
   /** Ports open at the moment. */
@@ -94,6 +97,7 @@ export class EventPorts {
    * comes later sets them again.
    */
   #upcall(): void {
+    if (!this.#domain.alive) return; // destroyed since the upcall was posted
     this.#domain.count(COUNTER.upcalls);
     this.#domain.machine.trace.emit(TRACE.upcall, this.#domain.id, 0);
     const info = this.#info();
