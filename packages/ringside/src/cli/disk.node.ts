@@ -16,6 +16,7 @@ import { assertDistinct, OutputFile } from './output-file.node.ts';
 import { counterTable, diskTable } from './report.ts';
 import type { CommonOptions, Outcome, Session } from './session.node.ts';
 
+/** Options of `ringside disk`, sizes in bytes. */
 export interface DiskOptions extends CommonOptions {
   readonly image?: string;
   readonly readOnly?: true;

@@ -20,6 +20,7 @@ export interface Screen {
   write(text: string): unknown;
 }
 
+/** Shows the steps of a run on a screen, if it is a terminal. */
 export class Display {
   readonly #screen: Screen;
   readonly #isOn: boolean;

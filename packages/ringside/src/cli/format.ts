@@ -15,8 +15,10 @@ function scaled(value: number, step: number, units: readonly string[]): string {
   return `${scaledValue.toFixed(digits)} ${units[unit]}`;
 }
 
+/** 1536 as 1.50 KiB. */
 export const bytes = (value: number): string =>
   scaled(value, 1024, ['B', 'KiB', 'MiB', 'GiB', 'TiB']);
+/** 1500 ns as 1.50 µs. */
 export const duration = (ns: number): string => scaled(ns, 1000, ['ns', 'µs', 'ms', 's']);
 
 /** 4096 as 4k: as it was, or could have been, given as an option. */
@@ -27,6 +29,7 @@ export const size = (value: number): string =>
       ? `${value / 1024}k`
       : `${value}`;
 
+/** Which edge of a column its cells touch. */
 export type Align = 'left' | 'right';
 
 /** Lines with aligned columns; the first column is left, all others are right unless `align` says otherwise. */

@@ -19,6 +19,7 @@ import { assertDistinct, OutputFile, readChunks } from './output-file.node.ts';
 import { counterTable, netTable, refusedLines } from './report.ts';
 import type { CommonOptions, Outcome, Session } from './session.node.ts';
 
+/** Options of `ringside net`. */
 export interface NetOptions extends CommonOptions {
   readonly pcap?: string;
   readonly out?: string;

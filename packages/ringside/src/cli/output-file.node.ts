@@ -14,6 +14,7 @@ export function discardUnfinished(): void {
   for (const file of unfinished) file.discard();
 }
 
+/** A file that is being written. */
 export class OutputFile {
   /** As the user named it. */
   readonly path: string;

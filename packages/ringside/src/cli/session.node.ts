@@ -29,10 +29,12 @@ export interface Outcome {
   readonly complaints: readonly string[];
 }
 
+/** What `Session.run` runs. */
 export type Command = (session: Session) => Promise<Outcome>;
 
 const SIGNALS = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const;
 
+/** See above. Made once for each run. */
 export class Session {
   readonly options: CommonOptions;
   readonly display: Display;

@@ -2,6 +2,7 @@
 import { ChromeTrace, type DomainName, type Machine } from '@ringside/gnttab-core';
 import { OutputFile } from './output-file.node.ts';
 
+/** Follows a machine's trace from its creation until `finish`. */
 export class TraceFile {
   readonly #file: OutputFile;
   readonly #machine: Machine;

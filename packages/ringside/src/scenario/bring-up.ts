@@ -11,6 +11,7 @@ export interface Host {
   readonly driver: RunningDomain;
 }
 
+/** How `bringUpHost` sets a host up. */
 export interface HostOptions {
   /** Pages of the driver domain. Default: 4096. */
   readonly driverPages?: number;
@@ -52,6 +53,7 @@ export interface DomainReport {
   readonly counters: Counters;
 }
 
+/** The counters of a domain as they stand. */
 export const reportOf = ({ guest, name }: RunningDomain): DomainReport => ({
   domid: guest.id,
   name,

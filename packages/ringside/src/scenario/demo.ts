@@ -13,6 +13,7 @@ import { patternSource } from '../workload/pattern.ts';
 import { Progress } from '../workload/progress.ts';
 import { bringUpHost, type DomainReport, plugDisk, plugVif, reportOf } from './bring-up.ts';
 
+/** How large the demo is, and who follows it. */
 export interface DemoOptions {
   /** Default: a machine without a seed. It must be new. */
   readonly machine?: Machine;
@@ -26,9 +27,12 @@ export interface DemoOptions {
   readonly onStep?: (step: DemoStep, progress: readonly Progress[]) => void;
 }
 
+/** What the demo does, in order. */
 export const demoSteps = ['connect', 'disk', 'net', 'ping', 'disconnect'] as const;
+/** One of `demoSteps`. */
 export type DemoStep = (typeof demoSteps)[number];
 
+/** What crossed, how fast, and whether it was right. Times are of the machine's clock. */
 export interface DemoResult {
   /** True if every byte was right. */
   readonly ok: boolean;

@@ -13,6 +13,7 @@ const DOM0_PAGES = 16;
 /** Organisation that Xen's addresses begin with, `00:16:3e`. */
 const XEN_OUI = 0x00_16_3e;
 
+/** A disk for a guest, in xl's words. */
 export interface AttachDiskOptions {
   readonly front: RunningDomain;
   readonly back: RunningDomain;
@@ -26,6 +27,7 @@ export interface AttachDiskOptions {
   readonly mode?: 'r' | 'w';
 }
 
+/** A vif for a guest, in xl's words. */
 export interface AttachVifOptions {
   readonly front: RunningDomain;
   readonly back: RunningDomain;

@@ -4,6 +4,7 @@ import type { Guest } from '@ringside/gnttab-core';
 import type { BlockSlot } from './block-slot.ts';
 import { WORKLOAD_TRACE } from './trace-kinds.ts';
 
+/** What a pass goes over, and what becomes of each block. */
 export interface BlockPass {
   readonly guest: Guest;
   readonly disk: Blkfront;

@@ -2,6 +2,7 @@
 import type { BlockRequest, GuestBuffer } from '@ringside/blkif';
 import { type Guest, type GuestPage, PAGE_SIZE } from '@ringside/gnttab-core';
 
+/** See above. `free` it when its last request is over. */
 export class BlockSlot {
   offsetBytes = 0;
   lengthBytes = 0;

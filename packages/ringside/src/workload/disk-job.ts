@@ -16,8 +16,10 @@ import { perSecond, type Rates } from './rates.ts';
  * and compares with `expected`. `copy`: reads and hands to `into`. What is written is read back and compared.
  */
 export const diskWorkloads = ['read', 'write', 'randread', 'randwrite', 'verify', 'copy'] as const;
+/** One of `diskWorkloads`. */
 export type DiskWorkload = (typeof diskWorkloads)[number];
 
+/** Whether a workload changes the disk. */
 export const isWriting = (workload: DiskWorkload): boolean => workload.endsWith('write');
 
 /** Takes blocks: writes like a disk. */
@@ -25,6 +27,7 @@ export interface BlockSink {
   write(offsetBytes: number, views: readonly Uint8Array[]): void;
 }
 
+/** A workload, and what it works on. */
 export interface DiskJob {
   readonly guest: Guest;
   readonly disk: Blkfront;
@@ -45,6 +48,7 @@ export interface DiskJob {
   readonly progress?: Progress | undefined;
 }
 
+/** What a disk workload did. Times are of the machine's clock. */
 export interface DiskResult {
   readonly workload: DiskWorkload;
   readonly blockBytes: number;

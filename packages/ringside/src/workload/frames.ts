@@ -13,6 +13,7 @@ export interface Station {
   readonly address: number;
 }
 
+/** What is in a frame. */
 export type FrameKind = 'udp' | 'echo request' | 'echo reply';
 
 const IP = 14;
@@ -26,6 +27,7 @@ const ICMP_TYPE = { 'echo request': 8, 'echo reply': 0 } as const;
 const UDP_PORT = 5001;
 const ICMP_IDENTIFIER = 0x7273;
 
+/** Makes the frames of one conversation in one direction. */
 export class FrameMaker {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;

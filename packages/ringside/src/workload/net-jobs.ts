@@ -15,6 +15,7 @@ export interface NetEnd {
   readonly vif: Pick<Netfront, 'mac' | 'packets$' | 'send' | 'sendAll' | 'room' | 'flush'>;
 }
 
+/** How much is sent, and between whom. */
 export interface NetJob {
   readonly from: NetEnd;
   readonly to: NetEnd;

@@ -8,6 +8,7 @@ import { Progress } from './progress.ts';
 import { perSecond } from './rates.ts';
 import { WORKLOAD_TRACE } from './trace-kinds.ts';
 
+/** A capture, and the two ends that it goes between. */
 export interface ReplayJob {
   readonly from: NetEnd;
   readonly to: NetEnd;

@@ -4,6 +4,7 @@ import type { LatencySummary } from './latency.ts';
 import type { Rates } from './rates.ts';
 import { firstDifference, hexByte } from './pattern.ts';
 
+/** What a network workload did. Times are of the machine's clock. */
 export interface NetResult {
   readonly workload: 'bulk' | 'ping' | 'pcap';
   /** Frames that arrived as they were sent. */

@@ -48,5 +48,6 @@ export function firstDifference(actual: Uint8Array, expected: Uint8Array): numbe
   return -1;
 }
 
+/** A byte as people compare it: 0x0f. */
 export const hexByte = (byte: number | undefined): string =>
   byte === undefined ? 'missing' : `0x${byte.toString(16).padStart(2, '0')}`;

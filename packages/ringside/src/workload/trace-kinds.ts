@@ -1,6 +1,7 @@
 /** What workloads add to the trace: each request from end to end. */
 import { defineTraceKind } from '@ringside/gnttab-core';
 
+/** Numbers of the kinds, from 128. */
 export const WORKLOAD_TRACE = {
   diskSubmit: defineTraceKind(
     128,
