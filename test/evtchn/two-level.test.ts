@@ -575,12 +575,10 @@ describe('a guest’s ports', () => {
         const random = machine.random.fork('test');
         const sides = [a, b] as const;
         // Several channels; what matters to a receiver is that it looks after the last thing was put there.
-        const channels = await Promise.all(
-          Array.from({ length: 5 }, () => {
-            const mine = a.events.allocUnbound(b.id);
-            return { mine, theirs: b.events.bindInterdomain(a.id, mine.port) };
-          }),
-        );
+        const channels = Array.from({ length: 5 }, () => {
+          const mine = a.events.allocUnbound(b.id);
+          return { mine, theirs: b.events.bindInterdomain(a.id, mine.port) };
+        });
         const mail = channels.flatMap(({ mine, theirs }) => [
           { from: mine, to: theirs, put: 0, seen: 0 },
           { from: theirs, to: mine, put: 0, seen: 0 },

@@ -1,0 +1,85 @@
+/** What must hold of a machine between any two hypercalls, whatever its domains did. */
+import { INVALID_MFN, type Machine, ownerOf } from '@ringside/gnttab-core';
+import {
+  domainStruct,
+  grantTable,
+  machineHeader,
+  maptrackEntry,
+  maptrackEntryOf,
+  nrMaptrackEntries,
+  pageInfo,
+} from '@ringside/gnttab-core/hypervisor';
+import { expect } from 'vitest';
+import type { Actor } from './world.ts';
+
+const { grant_table: GRANT_TABLE } = domainStruct.offset;
+
+/** The domain's page list is as long as its total says, and every page on it is its own. */
+export function checkPageList({ domain, machine }: Actor): void {
+  const header = domainStruct.cursor().at(machine.heap.view, domain.base);
+  const info = pageInfo.cursor();
+  const pages = new Set<number>();
+  let previous = INVALID_MFN;
+  for (let page = header.page_list; page !== INVALID_MFN; page = info.next) {
+    expect(ownerOf(machine, page)).toBe(domain.id);
+    expect(pages.has(page)).toBe(false);
+    pages.add(page);
+    info.at(machine.heap.view, machine.pageInfo(page));
+    expect(info.prev).toBe(previous);
+    previous = page;
+  }
+  expect(pages.size).toBe(domain.totPages);
+  expect(domain.totPages).toBeLessThanOrEqual(domain.maxPages);
+}
+
+/** Every handle is either live or once on the free list. */
+export function checkMaptrack({ domain, machine }: Actor, live: readonly number[]): void {
+  const { u16, u32 } = machine.heap;
+  const word = (name: 'maptrack_head' | 'maptrack_tail') =>
+    u32[(domain.base + GRANT_TABLE + grantTable.offset[name]) >>> 2]!;
+  const free = new Set<number>();
+  if (nrMaptrackEntries(domain) > 0) {
+    for (let handle = word('maptrack_head'); ;) {
+      expect(free.has(handle)).toBe(false);
+      free.add(handle);
+      const entry = maptrackEntryOf(domain, handle);
+      expect(u16[(entry + maptrackEntry.offset.flags) >>> 1]).toBe(0);
+      if (handle === word('maptrack_tail')) break;
+      handle = u32[(entry + maptrackEntry.offset.ref) >>> 2]!;
+    }
+  }
+  for (const handle of live) expect(free.has(handle)).toBe(false);
+  expect(free.size + live.length).toBe(nrMaptrackEntries(domain));
+}
+
+/** Every frame of bank 0 is free, a domain's, or the hypervisor's: nothing is lost and nothing counted twice. */
+export function checkFrames(machine: Machine): void {
+  const header = machineHeader.cursor().at(machine.heap.view, 0);
+  const info = pageInfo.cursor();
+  const at = (frame: number) => info.at(machine.heap.view, machine.pageInfo(frame));
+  let free = machine.heap.pages - header.unused_from;
+  for (let frame = header.free_head; frame !== INVALID_MFN; frame = info.next) {
+    expect(at(frame).count_info).toBe(0);
+    free += 1;
+  }
+  expect(header.free_pages).toBe(free);
+  // Frames with a count are in use; those without are free or were taken at the machine's start.
+  let used = 0;
+  for (let frame = 0; frame < header.unused_from; frame++) {
+    if (at(frame).count_info !== 0) used += 1;
+  }
+  expect(used + free + taken(machine)).toBe(machine.heap.pages);
+}
+
+const atStart = new WeakMap<Machine, number>();
+
+/** Frames that the machine itself took when it was created; the first call must come before any domain. */
+export function taken(machine: Machine): number {
+  let frames = atStart.get(machine);
+  if (frames === undefined) {
+    const header = machineHeader.cursor().at(machine.heap.view, 0);
+    frames = machine.heap.pages - header.free_pages;
+    atStart.set(machine, frames);
+  }
+  return frames;
+}
