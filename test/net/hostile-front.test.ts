@@ -325,6 +325,34 @@ describe('rx: pages that a guest offers', () => {
     await front.device.switchState(6);
   });
 
+  test('by flip: a page that changes hands holds the packet and nothing else (RG-13)', async () => {
+    // Pages that went to and fro with longer packets.
+    const toFirst = collect(honest[0]);
+    const large = Array.from({ length: 300 }, () => new Uint8Array(4096).fill(0xa5));
+    await Promise.all(honest.map((vif) => vif.sendAll(large)));
+    await until(net, () => toFirst.length === 300 && received.length === 300);
+
+    const front = await attacker({ rxCopy: false });
+    const { grants, memory } = net.guests[0].guest;
+    const sizes = [60, 4000, 42, 1500, 60];
+    const pages = sizes.map(() => memory.allocPage());
+    memory.surrender(pages);
+    const refs = pages.map(({ gfn }) => grants.grantForeignTransfer(net.driver.guest.id, gfn));
+    front.post(...refs);
+    for (const size of sizes) honest[0].send(frame(size, 1));
+    await until(net, () => front.rx.unconsumedResponses === sizes.length);
+    const { items } = front.rx.drainResponses();
+    pages.forEach((page, i) => {
+      memory.adopt(page, grants.endForeignTransfer(refs[i]!)!);
+      const bytes = new Uint8Array(4096);
+      memory.read(page.va, bytes);
+      expect(items[i]).toMatchObject({ offset: 0, status: sizes[i] });
+      expect(bytes.subarray(0, sizes[i])).toEqual(frame(sizes[i]!, 1));
+      expect(bytes.subarray(sizes[i]).every((byte) => byte === 0)).toBe(true);
+    });
+    await front.device.switchState(6);
+  });
+
   test.each([0, 1])(
     'a guest that offers %i pages for packets of two slots holds others for the stall time only (NB-17, NB-18)',
     async (offered) => {

@@ -60,7 +60,17 @@ export class FramePool {
     this.#full.push(frame);
   }
 
-  /** As `putFull`, for a page that somebody else may have written. */
+  /**
+   * As `putFull`, for a page with a received packet in it. Behind the packet is what its sender left there: nothing of
+   * anybody's if it is honest (see `clearBehind`), and else its own loss.
+   */
+  putUsed(frame: Frame): void {
+    const endBytes = frame.offsetBytes + frame.sizeBytes;
+    if (frame.dirtyBytes < endBytes) frame.dirtyBytes = endBytes;
+    this.#full.push(frame);
+  }
+
+  /** As `putFull`, for a page of which nothing is known. */
   putDirty(frame: Frame): void {
     frame.dirtyBytes = pageBytes;
     this.#full.push(frame);

@@ -117,7 +117,7 @@ export class PacketPool {
 
   /** Takes back a packet and the frames under it. */
   release(packet: LocalPacket): void {
-    for (let k = 0; k < packet.count; k++) this.frames.putDirty(packet.frames[k]!);
+    for (let k = 0; k < packet.count; k++) this.frames.putUsed(packet.frames[k]!);
     this.retire(packet);
   }
 
