@@ -1,5 +1,5 @@
 /**
- * The typed door to the hypercalls (design section 3): numbers and reused argument objects in, statuses out. Nothing is
+ * The typed door to the hypercalls: numbers and reused argument objects in, statuses out. Nothing is
  * decided here; each call goes to the one implementation.
  */
 import { DOMID_SELF } from '../abi/xen.ts';

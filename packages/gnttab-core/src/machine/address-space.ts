@@ -1,5 +1,5 @@
 /**
- * How code that runs in a domain reaches memory (design section 2): a PV guest by virtual address through its page
+ * How code that runs in a domain reaches memory: a PV guest by virtual address through its page
  * table, a translated guest by guest-physical address through its p2m. A stale or read-only mapping faults.
  */
 import { Bank } from './bank.ts';

@@ -1,4 +1,4 @@
-/** Time as the machine tells it, in nanoseconds since it started (design section 6). */
+/** Time as the machine tells it, in nanoseconds since it started. */
 
 export interface Clock {
   nowNs(): number;

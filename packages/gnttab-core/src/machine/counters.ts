@@ -1,5 +1,5 @@
 /**
- * Counters of what a domain asked for: always on, kept in its struct domain, read by people (design section 9).
+ * Counters of what a domain asked for: always on, kept in its struct domain, read by people.
  * A domain's hypercalls run on one thread at a time, so plain additions do.
  */
 /** What is counted, each from the caller's point of view. */

@@ -1,4 +1,4 @@
-/** The two address spaces of the design's section 2: by page table (PV) and by p2m (translated). */
+/** The two address spaces of docs/architecture.md, "Two kinds of domain": by page table (PV) and by p2m (translated). */
 import { type Access, type AddressSpace, PageFault } from './address-space.ts';
 import type { Bank } from './bank.ts';
 import { DOMAIN } from './layout.ts';

@@ -1,4 +1,4 @@
-/** A rule of ours is broken: never the guest's doing (design section 8). */
+/** A rule of ours is broken: never the guest's doing. */
 export class InvariantError extends Error {
   override readonly name = 'InvariantError';
 }

@@ -1,6 +1,6 @@
 /**
- * The one place that touches the host's time and task queues; everything else takes them from the machine (design
- * section 6). Nothing here is of Node: a browser has all of it.
+ * The one place that touches the host's time and task queues; everything else takes them from the machine. Nothing here
+ * is of Node: a browser has all of it.
  */
 import type { Clock } from './clock.ts';
 

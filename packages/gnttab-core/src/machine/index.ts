@@ -1,4 +1,4 @@
-/** Machine memory, domains, time and chance. */
+/** Machine memory, domains, time and chance; see docs/architecture.md. */
 export {
   type Access,
   type AddressSpace,

@@ -1,5 +1,5 @@
 /**
- * The hypervisor's own structs, all in bank 0 (design sections 1 and 4). Field names follow Xen's private structs
+ * The hypervisor's own structs, all in bank 0. Field names follow Xen's private structs
  * (struct page_info, struct domain, struct grant_table) where there is one.
  */
 import { array, i32, struct, u16, u32, u64 } from '../abi/struct.ts';

@@ -1,6 +1,6 @@
 /**
  * The machine: banks of memory, a clock, a scheduler, random numbers and a trace. All that the hypervisor knows lies
- * in bank 0; this object is a handle on it, and several may be attached to the same memory (design section 1).
+ * in bank 0; this object is a handle on it, and several may be attached to the same memory.
  */
 import { DOMID_FIRST_RESERVED } from '../abi/xen.ts';
 import { Bank, type BankMemory } from './bank.ts';
@@ -199,7 +199,7 @@ export class Machine {
   }
 }
 
-/** A domain: a handle on its struct domain in bank 0 (design sections 1 and 2). */
+/** A domain: a handle on its struct domain in bank 0. */
 export class Domain {
   readonly machine: Machine;
   readonly id: DomId;

@@ -1,4 +1,4 @@
-/** Page frames and their numbers. Sources: xen.h (mfn, gfn, pfn), design sections 1 and 2. */
+/** Page frames and their numbers. Sources: xen.h (mfn, gfn, pfn). */
 
 export const PAGE_SHIFT = 12;
 /** Bytes in a page frame. */

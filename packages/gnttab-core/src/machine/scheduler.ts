@@ -1,5 +1,5 @@
 /**
- * Who runs next (design section 6). With the real scheduler tasks run soon, as microtasks; with the seeded one the
+ * Who runs next. With the real scheduler tasks run soon, as microtasks; with the seeded one the
  * order of everything, and the time, is a function of the seed: a run can be repeated to the byte.
  */
 import type { Clock, VirtualClock } from './clock.ts';

@@ -1,5 +1,5 @@
 /**
- * What a trace record can say (design section 9). The core's kinds stand here; the drivers add theirs with
+ * What a trace record can say. The core's kinds stand here; the drivers add theirs with
  * `defineTraceKind`. Numbers are part of the trace's format.
  */
 

@@ -1,5 +1,5 @@
 /**
- * What a trace can be turned into, piece by piece and pure: records in, text out (design section 9).
+ * What a trace can be turned into, piece by piece and pure: records in, text out.
  * Source: "Trace Event Format" of the Chromium project, which Perfetto opens.
  */
 import type { TraceRecord } from './trace.ts';

@@ -1,5 +1,5 @@
 /**
- * The trace: fixed-size records in a ring in machine memory (design section 9). A disabled trace point costs one
+ * The trace: fixed-size records in a ring in machine memory. A disabled trace point costs one
  * branch. Whoever wants all records drains them through `onRecords` before the ring laps itself.
  */
 import { array, struct, u16, u32 } from '../abi/struct.ts';
