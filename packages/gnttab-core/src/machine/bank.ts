@@ -1,6 +1,7 @@
 /**
- * Banks: the machine's memory. The native kind is a WebAssembly memory, whose `memory.copy` moves a
- * page in about half the time of `copyWithin`; shared where the host allows it, else a plain buffer. A foreign bank wraps somebody else's buffer, which may be replaced by a bigger one at any time.
+ * Banks: the machine's memory. The native kind is a WebAssembly memory, whose `memory.copy` moves a page in about half
+ * the time of `copyWithin`; shared where the host allows it, else a plain buffer. A foreign bank wraps somebody else's
+ * buffer, which may be replaced by a bigger one at any time.
  */
 import { type Native, nativeCode } from './native-code.ts';
 import { BANK_PAGES, PAGE_SIZE } from './page.ts';
