@@ -21,11 +21,10 @@ export function checkPageList({ domain, machine }: Actor): void {
   const pages = new Set<number>();
   let previous = INVALID_MFN;
   for (let page = header.page_list; page !== INVALID_MFN; page = info.next) {
-    expect(ownerOf(machine, page)).toBe(domain.id);
-    expect(pages.has(page)).toBe(false);
-    pages.add(page);
     info.at(machine.heap.view, machine.pageInfo(page));
-    expect(info.prev).toBe(previous);
+    const right = ownerOf(machine, page) === domain.id && info.prev === previous;
+    if (!right || pages.has(page)) expect.fail(`page ${page} of domain ${domain.id}'s list`);
+    pages.add(page);
     previous = page;
   }
   expect(pages.size).toBe(domain.totPages);
@@ -40,10 +39,10 @@ export function checkMaptrack({ domain, machine }: Actor, live: readonly number[
   const free = new Set<number>();
   if (nrMaptrackEntries(domain) > 0) {
     for (let handle = word('maptrack_head'); ;) {
-      expect(free.has(handle)).toBe(false);
-      free.add(handle);
       const entry = maptrackEntryOf(domain, handle);
-      expect(u16[(entry + maptrackEntry.offset.flags) >>> 1]).toBe(0);
+      const unused = u16[(entry + maptrackEntry.offset.flags) >>> 1] === 0;
+      if (!unused || free.has(handle)) expect.fail(`handle ${handle} on the free list`);
+      free.add(handle);
       if (handle === word('maptrack_tail')) break;
       handle = u32[(entry + maptrackEntry.offset.ref) >>> 2]!;
     }
@@ -59,7 +58,7 @@ export function checkFrames(machine: Machine): void {
   const at = (frame: number) => info.at(machine.heap.view, machine.pageInfo(frame));
   let free = machine.heap.pages - header.unused_from;
   for (let frame = header.free_head; frame !== INVALID_MFN; frame = info.next) {
-    expect(at(frame).count_info).toBe(0);
+    if (at(frame).count_info !== 0) expect.fail(`frame ${frame} on the free list`);
     free += 1;
   }
   expect(header.free_pages).toBe(free);

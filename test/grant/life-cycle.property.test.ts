@@ -14,6 +14,6 @@ it('the hypervisor’s counts are those of a simple model, after every step', ()
       for (const { actor } of model.domains) actor.destroy();
       expect(machine.heap.pages - freePages(machine)).toBe(taken(machine));
     }),
-    { numRuns: 30 },
+    { numRuns: 20 },
   );
 });

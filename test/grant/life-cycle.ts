@@ -107,146 +107,149 @@ const who = fc.nat(DOMAINS - 1);
 const ref = fc.constantFrom(...ACCESS);
 const slotRef = fc.constantFrom(...TRANSFER);
 
-const grant = fc
-  .record({ who, ref, to: who, gfn: fc.constantFrom(...GRANTED_PAGES), readonly: fc.boolean() })
-  .map(
-    (s) =>
-      new Step(
-        `${s.who} grants page ${s.gfn} to ${s.to} as ${s.ref}${s.readonly ? ' (ro)' : ''}`,
-        ({ domains }) => {
-          const granter = domains[s.who]!;
-          if (granter.access.has(s.ref)) return;
-          const to = domains[s.to]!;
-          granter.access.set(s.ref, { to, gfn: s.gfn, readonly: s.readonly });
-          granter.actor.entry(s.ref, {
-            flags: GTF_permit_access | (s.readonly ? GTF_readonly : 0),
-            domid: to.actor.id,
-            frame: granter.actor.mfn(s.gfn),
-          });
-        },
-      ),
+/** Turns what fast-check chose into a step with its story. */
+const step = <Choice>(
+  choice: fc.Arbitrary<Choice>,
+  story: (choice: Choice) => string,
+  run: (model: Model, choice: Choice) => void,
+): fc.Arbitrary<Step> =>
+  choice.map((chosen) => new Step(story(chosen), (model) => run(model, chosen)));
+
+interface Grant {
+  who: number;
+  ref: number;
+  to: number;
+  gfn: number;
+  readonly: boolean;
+}
+
+function grant({ domains }: Model, choice: Grant): void {
+  const granter = domains[choice.who]!;
+  if (granter.access.has(choice.ref)) return;
+  const to = domains[choice.to]!;
+  granter.access.set(choice.ref, { to, gfn: choice.gfn, readonly: choice.readonly });
+  granter.actor.entry(choice.ref, {
+    flags: GTF_permit_access | (choice.readonly ? GTF_readonly : 0),
+    domid: to.actor.id,
+    frame: granter.actor.mfn(choice.gfn),
+  });
+}
+
+/** A grant that there is, and whom it is for; or, every few times, any reference and any domain. */
+interface Use {
+  nth: number;
+  wild: boolean;
+  who: number;
+  from: number;
+  ref: number;
+}
+const use = {
+  nth: fc.nat(100),
+  wild: fc.nat(5).map((n) => n === 0),
+  who,
+  from: who,
+  ref,
+};
+
+function choose({ domains }: Model, { nth, wild, who: user, from, ref: number }: Use) {
+  const live = domains.flatMap((granter) =>
+    [...granter.access]
+      .filter(([, access]) => access.to.alive)
+      .map(([ref, access]) => ({ user: access.to, granter, ref, access })),
   );
+  if (!wild && live.length > 0) return live[nth % live.length]!;
+  const granter = domains[from]!;
+  return { user: domains[user]!, granter, ref: number, access: granter.access.get(number) };
+}
 
-const map = fc.record({ who, from: who, ref, readonly: fc.boolean() }).map(
-  (s) =>
-    new Step(`${s.who} maps ${s.ref} of ${s.from}${s.readonly ? ' (ro)' : ''}`, (model) => {
-      const [mapper, granter] = [model.domains[s.who]!, model.domains[s.from]!];
-      const used = new Set(model.mappings.filter((m) => m.mapper === mapper).map((m) => m.slot));
-      const slot = Array.from({ length: used.size + 1 }, (_, n) => n).find((n) => !used.has(n))!;
-      const access = granter.access.get(s.ref);
-      const allowed = access?.to === mapper && (s.readonly || !access.readonly);
-      const { status, handle } = mapper.actor.map({
-        dom: granter.actor.id,
-        ref: s.ref,
-        flags: GNTMAP_host_map | (s.readonly ? GNTMAP_readonly : 0),
-        hostAddr: windowOf(mapper.actor.domain, slot),
-      });
-      expect(status).toBe(allowed ? GNTST_okay : GNTST_general_error);
-      if (!allowed) return;
-      const { readonly } = s;
-      model.mappings.push({ mapper, granter, ref: s.ref, gfn: access.gfn, readonly, slot, handle });
-    }),
-);
+function map(model: Model, choice: Use & { readonly: boolean }): void {
+  const { user: mapper, granter, ref, access } = choose(model, choice);
+  const { readonly } = choice;
+  const used = new Set(model.mappings.filter((m) => m.mapper === mapper).map((m) => m.slot));
+  const slot = Array.from({ length: used.size + 1 }, (_, n) => n).find((n) => !used.has(n))!;
+  const allowed = access?.to === mapper && (readonly || !access.readonly);
+  const { status, handle } = mapper.actor.map({
+    dom: granter.actor.id,
+    ref,
+    flags: GNTMAP_host_map | (readonly ? GNTMAP_readonly : 0),
+    hostAddr: windowOf(mapper.actor.domain, slot),
+  });
+  expect(status).toBe(statusFor(granter, allowed));
+  if (allowed) {
+    model.mappings.push({ mapper, granter, ref, gfn: access.gfn, readonly, slot, handle });
+  }
+}
 
-const unmap = fc.nat(50).map(
-  (n) =>
-    new Step(`mapping ${n} goes`, (model) => {
-      if (model.mappings.length === 0) return;
-      const [mapping] = model.mappings.splice(n % model.mappings.length, 1);
-      const { mapper, handle, slot } = mapping!;
-      const hostAddr = windowOf(mapper.actor.domain, slot);
-      expect(mapper.actor.unmap({ handle, hostAddr })).toBe(GNTST_okay);
-    }),
-);
+const statusFor = (granter: Party, allowed: boolean): number =>
+  allowed ? GNTST_okay : granter.alive ? GNTST_general_error : GNTST_bad_domain;
 
-const copy = fc.record({ who, from: who, ref, value: fc.nat(255), write: fc.boolean() }).map(
-  (s) =>
-    new Step(
-      `${s.who} copies ${s.write ? `${s.value} to` : 'from'} ${s.ref} of ${s.from}`,
-      ({ domains }) => {
-        const [caller, granter] = [domains[s.who]!, domains[s.from]!];
-        const access = granter.access.get(s.ref);
-        const allowed = access?.to === caller && (!s.write || !access.readonly);
-        const own = { gmfn: caller.actor.mfn(8) };
-        const theirs = { ref: s.ref, domid: granter.actor.id };
-        caller.actor.bytes(own.gmfn)[0] = s.value;
-        const status = s.write
-          ? caller.actor.copy(own, theirs, 1)
-          : caller.actor.copy(theirs, own, 1);
-        expect(status).toBe(allowed ? GNTST_okay : GNTST_general_error);
-        if (!allowed) return;
-        if (s.write) granter.bytes.set(access.gfn, s.value);
-        else expect(caller.actor.bytes(own.gmfn)[0]).toBe(granter.bytes.get(access.gfn));
-      },
-    ),
-);
+function unmap({ mappings }: Model, nth: number): void {
+  if (mappings.length === 0) return;
+  const [mapping] = mappings.splice(nth % mappings.length, 1);
+  const { mapper, handle, slot } = mapping!;
+  const hostAddr = windowOf(mapper.actor.domain, slot);
+  expect(mapper.actor.unmap({ handle, hostAddr })).toBe(GNTST_okay);
+}
 
-const end = fc.record({ who, ref }).map(
-  (s) =>
-    new Step(`${s.who} ends ${s.ref}`, (model) => {
-      const granter = model.domains[s.who]!;
-      const busy = (granter.actor.flags(s.ref) & (GTF_reading | GTF_writing)) !== 0;
-      expect(busy).toBe(model.uses(granter, s.ref).length > 0);
-      if (busy) return;
-      granter.actor.setFlags(s.ref, 0);
-      granter.access.delete(s.ref);
-    }),
-);
+function copy(model: Model, choice: Use & { value: number; write: boolean }): void {
+  const { user: caller, granter, ref, access } = choose(model, choice);
+  const { value, write } = choice;
+  const allowed = access?.to === caller && (!write || !access.readonly);
+  const own = { gmfn: caller.actor.mfn(8) };
+  const theirs = { ref, domid: granter.actor.id };
+  caller.actor.bytes(own.gmfn)[0] = value;
+  const status = write ? caller.actor.copy(own, theirs, 1) : caller.actor.copy(theirs, own, 1);
+  expect(status).toBe(statusFor(granter, allowed));
+  if (!allowed) return;
+  if (write) granter.bytes.set(access.gfn, value);
+  else expect(caller.actor.bytes(own.gmfn)[0]).toBe(granter.bytes.get(access.gfn));
+}
 
-const post = fc.record({ who, ref: slotRef, from: who }).map(
-  (s) =>
-    new Step(`${s.who} accepts a frame from ${s.from} at ${s.ref}`, ({ domains }) => {
-      const receiver = domains[s.who]!;
-      const from = domains[s.from]!;
-      receiver.slots.set(s.ref, { from, filled: false });
-      receiver.actor.entry(s.ref, { flags: GTF_accept_transfer, domid: from.actor.id, frame: 0 });
-    }),
-);
+function end(model: Model, choice: { who: number; ref: number }): void {
+  const granter = model.domains[choice.who]!;
+  const busy = (granter.actor.flags(choice.ref) & (GTF_reading | GTF_writing)) !== 0;
+  expect(busy).toBe(model.uses(granter, choice.ref).length > 0);
+  if (busy) return;
+  granter.actor.setFlags(choice.ref, 0);
+  granter.access.delete(choice.ref);
+}
 
-const transfer = fc.record({ who, to: who, ref: slotRef }).map(
-  (s) =>
-    new Step(`${s.who} transfers a frame to ${s.to} at ${s.ref}`, ({ domains }) => {
-      const [giver, receiver] = [domains[s.who]!, domains[s.to]!];
-      const mfn = giver.loose.pop();
-      if (mfn === undefined) return;
-      const slot = receiver.slots.get(s.ref);
-      const room = giver === receiver || receiver.actor.domain.totPages < MAX_PAGES;
-      const accepted = slot?.from === giver && !slot.filled && room;
-      const status = giver.actor.transfer({ mfn, domid: receiver.actor.id, ref: s.ref });
-      expect(status).toBe(accepted ? GNTST_okay : GNTST_general_error);
-      if (!accepted) return; // the frame is lost
-      slot.filled = true;
-      receiver.loose.push(mfn);
-      expect(receiver.actor.seen(s.ref).frame).toBe(mfn);
-    }),
-);
+function post({ domains }: Model, choice: { who: number; ref: number; from: number }): void {
+  const receiver = domains[choice.who]!;
+  const from = domains[choice.from]!;
+  receiver.slots.set(choice.ref, { from, filled: false });
+  receiver.actor.entry(choice.ref, { flags: GTF_accept_transfer, domid: from.actor.id, frame: 0 });
+}
 
-const withdraw = fc.record({ who, ref: slotRef }).map(
-  (s) =>
-    new Step(`${s.who} withdraws ${s.ref}`, ({ domains }) => {
-      const receiver = domains[s.who]!;
-      receiver.actor.setFlags(s.ref, 0);
-      receiver.slots.delete(s.ref);
-    }),
-);
+function transfer({ domains }: Model, choice: { who: number; to: number; ref: number }): void {
+  const [giver, receiver] = [domains[choice.who]!, domains[choice.to]!];
+  const mfn = giver.loose.pop();
+  if (mfn === undefined) return;
+  const slot = receiver.slots.get(choice.ref);
+  const room = giver === receiver || receiver.actor.domain.totPages < MAX_PAGES;
+  const accepted = slot?.from === giver && !slot.filled && room;
+  const op = { mfn, domid: receiver.actor.id, ref: choice.ref };
+  expect(giver.actor.transfer(op)).toBe(accepted ? GNTST_okay : GNTST_general_error);
+  if (!accepted) return; // the frame is lost
+  slot.filled = true;
+  receiver.loose.push(mfn);
+  expect(receiver.actor.seen(choice.ref).frame).toBe(mfn);
+}
 
-const destroy = who.map(
-  (n) =>
-    new Step(`${n} dies, another takes its place`, (model) => {
-      const dead = model.domains[n]!;
-      dead.actor.destroy();
-      dead.alive = false;
-      model.ghosts.add(dead);
-      model.mappings = model.mappings.filter(({ mapper }) => mapper !== dead);
-      const hostAddr = windowOf(dead.actor.domain);
-      if (model.uses(dead).length === 0) {
-        const other = model.domains[(n + 1) % DOMAINS]!;
-        const op = { dom: dead.actor.id, ref: 8, flags: GNTMAP_host_map, hostAddr };
-        expect(other.actor.map(op).status).toBe(GNTST_bad_domain);
-      }
-      model.domains[n] = model.create();
-    }),
-);
+function withdraw({ domains }: Model, choice: { who: number; ref: number }): void {
+  const receiver = domains[choice.who]!;
+  receiver.actor.setFlags(choice.ref, 0);
+  receiver.slots.delete(choice.ref);
+}
+
+function die(model: Model, number: number): void {
+  const dead = model.domains[number]!;
+  dead.actor.destroy();
+  dead.alive = false;
+  model.ghosts.add(dead);
+  model.mappings = model.mappings.filter(({ mapper }) => mapper !== dead);
+  model.domains[number] = model.create();
+}
 
 function checkAll({ world, domains, ghosts, mappings }: Model): void {
   for (const domain of domains) {
@@ -295,6 +298,46 @@ function checkAll({ world, domains, ghosts, mappings }: Model): void {
 
 /** Any run of steps. Their stories are what fast-check prints of a failing one. */
 export const anyRun = fc.commands(
-  [grant, grant, map, map, unmap, copy, end, post, transfer, withdraw, destroy],
-  { maxCommands: 80 },
+  [
+    step(
+      fc.record({
+        who,
+        ref,
+        to: who,
+        gfn: fc.constantFrom(...GRANTED_PAGES),
+        readonly: fc.boolean(),
+      }),
+      (s) => `${s.who} grants page ${s.gfn} to ${s.to} as ${s.ref}${s.readonly ? ' (ro)' : ''}`,
+      grant,
+    ),
+    step(
+      fc.record({ ...use, readonly: fc.boolean() }),
+      (s) => `${nameOf(s)} is mapped${s.readonly ? ' (ro)' : ''}`,
+      map,
+    ),
+    step(fc.nat(50), (n) => `mapping ${n} goes`, unmap),
+    step(
+      fc.record({ ...use, value: fc.nat(255), write: fc.boolean() }),
+      (s) => `${s.write ? `${s.value} is copied to` : 'a byte is copied from'} ${nameOf(s)}`,
+      copy,
+    ),
+    step(fc.record({ who, ref }), (s) => `${s.who} ends ${s.ref}`, end),
+    step(
+      fc.record({ who, ref: slotRef, from: who }),
+      (s) => `${s.who} accepts a frame from ${s.from} at ${s.ref}`,
+      post,
+    ),
+    step(
+      fc.record({ who, to: who, ref: slotRef }),
+      (s) => `${s.who} transfers a frame to ${s.to} at ${s.ref}`,
+      transfer,
+    ),
+    step(fc.record({ who, ref: slotRef }), (s) => `${s.who} withdraws ${s.ref}`, withdraw),
+    step(who, (n) => `${n} dies and another takes its place`, die),
+  ],
+  { maxCommands: 100, size: 'max' },
 );
+
+function nameOf({ nth, wild, who: user, from, ref: number }: Use): string {
+  return wild ? `${number} of ${from} by ${user}` : `grant ${nth}`;
+}
