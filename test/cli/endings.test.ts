@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { folderWith, ringside, start } from './ringside.ts';
+import { folderWith, ringside, ringsideFromSources, start } from './ringside.ts';
 
 /** Waits until a file that is not complete has something in it. */
 async function partialFile(folder: string): Promise<string> {
@@ -76,7 +76,12 @@ test('--json: one object, alone on stdout', async (context) => {
 });
 
 test('the demo says what crossed, and that every byte is right', async (context) => {
-  const { exitCode, stdout, stderr } = await ringside(folderWith(context), 'demo', '--seed', '1');
+  const { exitCode, stdout, stderr } = await ringsideFromSources(
+    folderWith(context),
+    'demo',
+    '--seed',
+    '1',
+  );
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
   expect(stdout).toMatch(/^guest1 +randread 4k qd32 +8,192 +32\.0 MiB /m);
   expect(stdout).toMatch(/^guest2 → guest1 +bulk +copy → flip +20,000 /m);
