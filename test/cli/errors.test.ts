@@ -81,7 +81,7 @@ describe.concurrent('one line, an exit code, and nothing left behind', () => {
     expect(ended.stderr).toContain(sentence);
     expect(ended).toMatchObject({ exitCode, stdout: '' });
     expect(entries(folder)).toEqual(before);
-    expect(fs.readFileSync(inFolder('disk.img'))).toEqual(Buffer.alloc(65_536));
+    expect(fs.readFileSync(inFolder('disk.img')).equals(Buffer.alloc(65_536))).toBe(true);
   });
 });
 

@@ -3,7 +3,7 @@ import { createMachine } from '@ringside/gnttab-core';
 import { expect, test } from 'vitest';
 import { bringUpHost, plugDisk } from '../scenario/bring-up.ts';
 import { type DiskJob, diskWorkloads, runDiskJob } from './disk-job.ts';
-import { patternSource } from './pattern.ts';
+import { firstDifference, patternSource } from './pattern.ts';
 
 const SIZE = 256 * 1024;
 const content = new Uint8Array(SIZE);
@@ -62,7 +62,7 @@ test.each(diskWorkloads)(
       verifiedBytes: SIZE,
       failures: [],
     });
-    if (!workload.endsWith('write')) expect(copied).toEqual(content);
+    if (!workload.endsWith('write')) expect(firstDifference(copied, content)).toBe(-1);
   },
 );
 
