@@ -116,3 +116,13 @@ export async function connectedBackend(): Promise<{
   await set('state', '4');
   return { parts, disk: await disk, backend };
 }
+
+/** What became of a promise, once nothing moves any more. */
+export function outcome<T>(promise: Promise<T>): { value?: T; error?: unknown } {
+  const result: { value?: T; error?: unknown } = {};
+  promise.then(
+    (value) => (result.value = value),
+    (error: unknown) => (result.error = error),
+  );
+  return result;
+}

@@ -1,8 +1,26 @@
 /** A frontend that does the handshake by hand and then puts on the ring whatever a test wants. */
 
-import { blkifLayout, type BlkifRequest, type BlkifResponse } from '@ringside/blkif';
+import {
+  blkifLayout,
+  connectBlkfront,
+  startBlkback,
+  type BlkifRequest,
+  type BlkifResponse,
+  type Disk,
+} from '@ringside/blkif';
 import { FrontRing, type EventPort, type GrantRef, type GuestPage } from '@ringside/gnttab-core';
-import { frontPath, settled, type Rig } from './rig.ts';
+import { expect } from 'vitest';
+import {
+  attach,
+  backPath,
+  frontPath,
+  look,
+  resources,
+  rig,
+  settled,
+  VBD,
+  type Rig,
+} from './rig.ts';
 
 export class RogueFrontend {
   readonly rig: Rig;
@@ -114,3 +132,48 @@ export const segment = (gref: number, first_sect = 0, last_sect = 7) => ({
   first_sect,
   last_sect,
 });
+
+export const SECTORS = 256;
+/** Sector n holds n in every byte. */
+export const content = () => Uint8Array.from({ length: SECTORS * 512 }, (_, i) => i >>> 9);
+
+/** A driver domain that serves this disk to a frontend that has not begun yet. */
+export async function backend(disk: Disk, mode: 'r' | 'w' = 'w') {
+  const parts = await rig({ seed: 1 });
+  const { driver, driverStore } = parts;
+  const blkback = startBlkback({ guest: driver, store: driverStore, openDisk: () => disk });
+  await attach(parts, { mode });
+  await settled(parts);
+  return { parts, blkback };
+}
+
+/** The same, with a frontend connected that a test plays. */
+export async function connectedRogue(disk: Disk, mode: 'r' | 'w' = 'w') {
+  const { parts, blkback } = await backend(disk, mode);
+  const before = resources(parts);
+  const rogue = new RogueFrontend(parts);
+  await rogue.connect();
+  expect(await look(parts, `${backPath(parts)}/state`)).toBe('4');
+  return { parts, blkback, rogue, before };
+}
+
+/** All bytes of a disk that answers at once. */
+export const contentOf = (disk: Disk) => {
+  const bytes = new Uint8Array(disk.sizeBytes);
+  void disk.read(0, [bytes]);
+  return bytes;
+};
+
+/** Whatever happened, an honest frontend can use the device afterwards. */
+export async function honestAfterwards(parts: Rig): Promise<void> {
+  const { guestStore, guest } = parts;
+  await guestStore.write(`${frontPath(parts)}/state`, '6');
+  await settled(parts);
+  await guestStore.write(`${frontPath(parts)}/state`, '1');
+  await settled(parts);
+  const front = await connectBlkfront({ guest, store: guestStore, id: VBD });
+  expect((await front.read({ sector: 8, sectors: 1 }))[0]).toBe(8);
+  await front.close();
+  await settled(parts);
+  expect(parts.driver.mappings.live).toBe(0);
+}
