@@ -1,5 +1,5 @@
 /** GNTTABOP_unmap_grant_ref (grant_table.h): which address and handle destroy which half of a mapping. */
-import { PageFault, PAGE_SIZE } from '@ringside/gnttab-core';
+import { GnttabUnmapGrantRef, PageFault, PAGE_SIZE } from '@ringside/gnttab-core';
 import {
   GNTMAP_device_map,
   GNTMAP_host_map,
@@ -13,7 +13,6 @@ import {
   GTF_writing,
 } from '@ringside/gnttab-core/abi';
 import { describe, expect, it } from 'vitest';
-import { GnttabUnmapGrantRef } from '@ringside/gnttab-core';
 import { type Actor, three, windowOf, World } from './world.ts';
 
 const REF = 8;

@@ -34,7 +34,7 @@ export function addTo(u32: Words, offsetBytes: number, amount: number): void {
   const word = offsetBytes >>> 2;
   const sum = u32[word]! + amount;
   u32[word] = sum;
-  if (sum > 0xffff_ffff) u32[word + 1]! += 1;
+  if (sum > 0xffff_ffff) u32[word + 1]! += Math.floor(sum / 2 ** 32);
 }
 
 /** The value of the counter at a byte offset. */

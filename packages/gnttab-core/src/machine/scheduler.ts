@@ -151,7 +151,8 @@ export class SeededScheduler implements Scheduler {
       const started = this.#external;
       this.#external = [];
       void Promise.all(started).then((results) => {
-        this.#ready.push(...results);
+        // Other tasks may come in between, but the results come in order.
+        this.#ready.push(...results.map(() => () => results.shift()!()));
         macrotask(this.#step);
       });
     } else if (this.#sleepers.length > 0) {
