@@ -1,11 +1,22 @@
 /** The life of a device: connect, use, close, begin again, unplug. */
 
-import { connectBlkfront, memoryDisk, type Disk } from '@ringside/blkif';
+import { connectBlkfront, memoryDisk, startBlkback, type Disk } from '@ringside/blkif';
 import { openRawDisk } from '@ringside/blkif/node';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { backPath, connected, frontPath, look, resources, settled, VBD } from './rig.ts';
+import {
+  attach,
+  backPath,
+  connected,
+  frontPath,
+  look,
+  resources,
+  rig,
+  same,
+  settled,
+  VBD,
+} from './rig.ts';
 
 const SECTORS = 400;
 
@@ -112,6 +123,38 @@ describe('the life of a device', () => {
     await disk.close();
     expect([seen, over]).toEqual([[1, 2], true]);
   });
+});
+
+test('one seed makes one trace, another seed another, and the bytes are the same', async () => {
+  const run = async (seed: number) => {
+    const parts = await rig({ seed });
+    const { machine, driver, driverStore, guest, guestStore } = parts;
+    machine.trace.enabled = true;
+    const backing = memoryDisk({ sizeBytes: SECTORS * 512 });
+    const serve = () => backing;
+    startBlkback({ guest: driver, store: driverStore, openDisk: serve });
+    await attach(parts);
+    const disk = await connectBlkfront({ guest, store: guestStore, id: VBD });
+    const data = Uint8Array.from({ length: 100 * 512 }, (_, i) => i % 253);
+    await Promise.all([
+      disk.write({ sector: 7, data }),
+      disk.read({ sector: 200, sectors: 9 }),
+      disk.flush(),
+    ]);
+    const read = await disk.read({ sector: 7, sectors: 100 });
+    expect(same(read, data)).toBe(true);
+    await disk.close();
+    await settled(parts);
+    return machine.trace.records();
+  };
+  const [first, again, other] = [await run(11), await run(11), await run(12)];
+  const names = first.map(({ name }) => name);
+  for (const edge of ['blk_request', 'blkback_serve', 'blkback_answer', 'blk_response']) {
+    // 100 sectors are 13 pages, two requests; twice; a small read; a flush.
+    expect(names.filter((name) => name === edge)).toHaveLength(6);
+  }
+  expect(again).toEqual(first);
+  expect(other).not.toEqual(first);
 });
 
 /** A disk's operations as plain properties, to be replaced one by one. */
