@@ -330,3 +330,20 @@ it('a page that was another’s is empty when it is handed out again', () => {
     expect(fresh.bytes(fresh.mfn(gfn)).every((byte) => byte === 0)).toBe(true);
   }
 });
+
+it('a domain that was destroyed makes no hypercalls: its memory may be another’s by now', () => {
+  const world = new World();
+  const [granter, dead] = [world.domain(), world.domain()];
+  const mapping = grantTo(granter, dead, granter.mfn(0));
+  dead.destroy();
+  const heir = world.domain();
+  const before = heir.domain.counters();
+  const attempts = [
+    () => dead.unmap(mapping),
+    () => dead.copy({ gmfn: 1 }, { gmfn: 2 }, 8),
+    () => dead.hypercalls.evtchnSend(1),
+    () => dead.hypercalls.increaseReservation(1),
+  ];
+  for (const attempt of attempts) expect(attempt).toThrow(`domain ${dead.id}, which was destroyed`);
+  expect(heir.domain.counters()).toEqual(before);
+});

@@ -30,6 +30,7 @@ import {
 } from '../grant/index.ts';
 import { COUNTER } from '../machine/counters.ts';
 import type { Domain } from '../machine/machine.ts';
+import { InvariantError } from '../machine/errors.ts';
 import { INVALID_MFN } from '../machine/layout.ts';
 import { reap } from './domctl.ts';
 import {
@@ -51,33 +52,42 @@ export class Hypercalls {
     domain.machine.onDomainEmpty = reap;
   }
 
+  /** Every hypercall begins here. The code of a domain that was destroyed does not run: that is its driver's bug. */
+  #enter(): void {
+    const domain = this.#domain;
+    if (!domain.alive) {
+      throw new InvariantError(`a hypercall of domain ${domain.id}, which was destroyed`);
+    }
+    domain.count(COUNTER.hypercalls);
+  }
+
   /** GNTTABOP_map_grant_ref. */
   gnttabMap(ops: readonly GnttabMapGrantRef[], count = ops.length): void {
-    this.#domain.count(COUNTER.hypercalls);
+    this.#enter();
     for (let i = 0; i < count; i++) mapGrantRef(this.#domain, ops[i]!);
   }
 
   /** GNTTABOP_unmap_grant_ref. */
   gnttabUnmap(ops: readonly GnttabUnmapGrantRef[], count = ops.length): void {
-    this.#domain.count(COUNTER.hypercalls);
+    this.#enter();
     for (let i = 0; i < count; i++) unmapGrantRef(this.#domain, ops[i]!);
   }
 
   /** GNTTABOP_transfer. */
   gnttabTransfer(ops: readonly GnttabTransfer[], count = ops.length): void {
-    this.#domain.count(COUNTER.hypercalls);
+    this.#enter();
     for (let i = 0; i < count; i++) transfer(this.#domain, ops[i]!);
   }
 
   /** GNTTABOP_copy. */
   gnttabCopy(ops: readonly GnttabCopy[], count = ops.length): void {
-    this.#domain.count(COUNTER.hypercalls);
+    this.#enter();
     copy(this.#domain, ops, count);
   }
 
   /** GNTTABOP_setup_table; `frames` are machine frames. */
   setupTable(nrFrames: number, dom: number = DOMID_SELF): SetupTable {
-    this.#domain.count(COUNTER.hypercalls);
+    this.#enter();
     const op: SetupTable = { dom, nrFrames, status: 0, frames: [] };
     setupTable(this.#domain, op);
     return op;
@@ -85,7 +95,7 @@ export class Hypercalls {
 
   /** GNTTABOP_query_size. */
   querySize(dom: number = DOMID_SELF): QuerySize {
-    this.#domain.count(COUNTER.hypercalls);
+    this.#enter();
     const op: QuerySize = { dom, nrFrames: 0, maxNrFrames: 0, status: 0 };
     querySize(this.#domain, op);
     return op;
@@ -93,55 +103,55 @@ export class Hypercalls {
 
   /** EVTCHNOP_alloc_unbound: 0 or -errno. */
   evtchnAllocUnbound(op: EvtchnAllocUnbound): number {
-    this.#domain.count(COUNTER.hypercalls);
+    this.#enter();
     return evtchnAllocUnbound(this.#domain, op);
   }
 
   /** EVTCHNOP_bind_interdomain: 0 or -errno. */
   evtchnBindInterdomain(op: EvtchnBindInterdomain): number {
-    this.#domain.count(COUNTER.hypercalls);
+    this.#enter();
     return evtchnBindInterdomain(this.#domain, op);
   }
 
   /** EVTCHNOP_close: 0 or -errno. */
   evtchnClose(port: number): number {
-    this.#domain.count(COUNTER.hypercalls);
+    this.#enter();
     return evtchnClose(this.#domain, port);
   }
 
   /** EVTCHNOP_send: 0 or -errno. */
   evtchnSend(port: number): number {
-    this.#domain.count(COUNTER.hypercalls);
+    this.#enter();
     return evtchnSend(this.#domain, port);
   }
 
   /** EVTCHNOP_unmask: 0 or -errno. */
   evtchnUnmask(port: number): number {
-    this.#domain.count(COUNTER.hypercalls);
+    this.#enter();
     return evtchnUnmask(this.#domain, port);
   }
 
   /** EVTCHNOP_status: 0 or -errno. */
   evtchnStatus(op: EvtchnStatus): number {
-    this.#domain.count(COUNTER.hypercalls);
+    this.#enter();
     return evtchnStatus(this.#domain, op);
   }
 
   /** update_va_mapping: maps an own frame at `va`, or clears the mapping with `null`. 0 or -errno. */
   updateVaMapping(va: number, mfn: number | null, writable: boolean): number {
-    this.#domain.count(COUNTER.hypercalls);
+    this.#enter();
     return updateVaMapping(this.#domain, va, mfn ?? INVALID_MFN, writable);
   }
 
   /** XENMEM_add_to_physmap of a translated domain. 0 or -errno. */
   addToPhysmap(space: number, index: number, gfn: number): number {
-    this.#domain.count(COUNTER.hypercalls);
+    this.#enter();
     return addToPhysmap(this.#domain, space, index, gfn);
   }
 
   /** Page tables for `pages` pages from `va` on. 0 or -errno. */
   providePageTables(va: number, pages: number): number {
-    this.#domain.count(COUNTER.hypercalls);
+    this.#enter();
     return providePageTables(this.#domain, va, pages);
   }
 
@@ -152,19 +162,19 @@ export class Hypercalls {
 
   /** XENMEM_decrease_reservation: how many extents were given back. */
   decreaseReservation(extents: readonly number[]): number {
-    this.#domain.count(COUNTER.hypercalls);
+    this.#enter();
     return decreaseReservation(this.#domain, extents);
   }
 
   /** XENMEM_increase_reservation: the mfns of fresh pages, at most `count`. */
   increaseReservation(count: number): number[] {
-    this.#domain.count(COUNTER.hypercalls);
+    this.#enter();
     return increaseReservation(this.#domain, count);
   }
 
   /** XENMEM_populate_physmap: how many gfns got a page. */
   populatePhysmap(gfns: readonly number[]): number {
-    this.#domain.count(COUNTER.hypercalls);
+    this.#enter();
     return populatePhysmap(this.#domain, gfns);
   }
 }
