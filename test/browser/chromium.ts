@@ -48,6 +48,8 @@ export async function visit(options: Visit): Promise<unknown> {
   const profile = await mkdtemp(join(tmpdir(), 'ringside-chromium-'));
   const url = `http://localhost:${port}/?${query}`;
   const browser = spawn(chromium, [...FLAGS, `--user-data-dir=${profile}`, url], {
+    // Chromium leaves folders of its own in TMPDIR: they go with the profile.
+    env: { ...process.env, TMPDIR: profile },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   const ended = once(browser, 'exit');
