@@ -4,6 +4,7 @@ export * from './grant/index.ts';
 export { domainAddressSpace } from './machine/domain-space.ts';
 export {
   allocDomainPage,
+  assignPage,
   freeXenHeapPage,
   getPage,
   putPage,
@@ -17,6 +18,6 @@ export {
   machineHeader,
   pageInfo,
 } from './machine/layout.ts';
-export { gfnToMfn } from './machine/p2m.ts';
-export { lookup, pteAddress } from './machine/page-table.ts';
+export { gfnToMfn, p2m_ram_rw, setP2m } from './machine/p2m.ts';
+export { lookup, mapOwnFrame, pteAddress } from './machine/page-table.ts';
 export { traceHeader, traceRecord } from './machine/trace.ts';

@@ -13,7 +13,13 @@ import {
 } from '../abi/grant-table.ts';
 import { COUNTER } from '../machine/counters.ts';
 import type { Domain } from '../machine/machine.ts';
-import { assignPage, freeStolenPage, stealPage } from '../machine/frame-table.ts';
+import {
+  assignReserved,
+  freeStolenPage,
+  reservePage,
+  stealPage,
+  unreservePage,
+} from '../machine/frame-table.ts';
 import { p2m_ram_rw, setP2m } from '../machine/p2m.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
 import { MAX_RETRIES } from './status.ts';
@@ -45,15 +51,14 @@ function transferOne(caller: Domain, op: GnttabTransfer): number {
     freeStolenPage(machine, op.mfn);
     return GNTST_bad_domain;
   }
-  const headroom = !receiver.isDying && receiver.totPages < receiver.maxPages;
-  if (!headroom || !prepareForTransfer(receiver, caller.id, op.ref)) {
+  // Room first: a committed entry has its receiver spinning until the frame is there.
+  const room = reservePage(receiver);
+  if (!room || !prepareForTransfer(receiver, caller.id, op.ref)) {
+    if (room) unreservePage(receiver);
     freeStolenPage(machine, op.mfn);
     return GNTST_general_error;
   }
-  if (!assignPage(receiver, op.mfn)) {
-    freeStolenPage(machine, op.mfn);
-    return GNTST_general_error;
-  }
+  assignReserved(receiver, op.mfn);
   complete(receiver, op.ref, op.mfn);
   return GNTST_okay;
 }

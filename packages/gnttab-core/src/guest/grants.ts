@@ -20,7 +20,8 @@ import { TRACE } from '../machine/trace-kinds.ts';
 import type { Hypercalls } from '../hypercall/hypercalls.ts';
 import { GrantError } from './errors.ts';
 import { GrantReserve, ReferencePool } from './grant-reserve.ts';
-import type { GuestMemory, GuestPage } from './memory.ts';
+import type { GuestMemory } from './memory.ts';
+import type { GuestPage } from './page-pool.ts';
 
 /** References below this are reserved for toolstack and firmware (GNTTAB_NR_RESERVED_ENTRIES). */
 const NR_RESERVED_ENTRIES = 8;
@@ -250,20 +251,23 @@ export class GrantReferences {
   /** A grant for the length of a block; see AccessGrant. */
   grantAccess(domid: DomId, page: GuestPage, options?: { readonly?: boolean }): AccessGrant {
     const ref = this.grantForeignAccess(domid, page, options);
-    let open = true;
+    let state: 'open' | 'deferred' | 'ended' = 'open';
     const end = () => {
-      const result = open ? this.endForeignAccess(ref) : 'ended';
-      if (result === 'ended') open = false;
-      return result;
+      if (state === 'open' && this.endForeignAccess(ref) === 'busy') return 'busy';
+      if (state === 'deferred') {
+        this.retryDeferredEnds();
+        if (this.#deferred.includes(ref)) return 'busy';
+      }
+      state = 'ended';
+      return state;
     };
     return {
       ref,
       end,
       [Symbol.dispose]: () => {
-        if (end() === 'busy') {
-          this.#deferred.push(ref);
-          open = false;
-        }
+        if (state !== 'open' || end() === 'ended') return;
+        this.#deferred.push(ref);
+        state = 'deferred';
       },
     };
   }

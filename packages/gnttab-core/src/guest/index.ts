@@ -6,4 +6,5 @@ export { type AccessGrant, GrantReferences } from './grants.ts';
 export { GrantReserve } from './grant-reserve.ts';
 export { bootGuest, type Guest } from './guest.ts';
 export { type ForeignMapping, ForeignMappings } from './mappings.ts';
-export { GuestMemory, type GuestPage } from './memory.ts';
+export { GuestMemory } from './memory.ts';
+export type { GuestPage } from './page-pool.ts';

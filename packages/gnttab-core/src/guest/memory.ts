@@ -10,17 +10,11 @@ import { domainAddressSpace } from '../machine/domain-space.ts';
 import { invariant } from '../machine/errors.ts';
 import { INVALID_MFN } from '../machine/layout.ts';
 import { clearP2m, gfnToMfn, p2m_ram_rw, setP2m } from '../machine/p2m.ts';
-import { bankOffset, type Gfn, gfn, type MachineAddress, PAGE_SIZE } from '../machine/page.ts';
+import { bankOffset, type MachineAddress, PAGE_SIZE } from '../machine/page.ts';
 import type { Hypercalls } from '../hypercall/hypercalls.ts';
 import { GuestMemoryError } from './errors.ts';
+import { type GuestPage, PagePool } from './page-pool.ts';
 import { WindowAllocator } from './windows.ts';
-
-/** A place for one page in the guest's own memory. */
-export interface GuestPage {
-  readonly gfn: Gfn;
-  /** Address in the direct map (PV), or guest-physical address (translated). */
-  readonly va: number;
-}
 
 /** Windows lie above the own memory, and everything below 2 GiB: V8 keeps such numbers out of the heap. */
 const WINDOW_OFFSET = 0x2000_0000;
@@ -30,12 +24,8 @@ export class GuestMemory implements AddressSpace {
   readonly #domain: Domain;
   readonly #hypercalls: Hypercalls;
   readonly #space: AddressSpace;
-  readonly #pages: GuestPage[];
-  readonly #used: Uint8Array;
-  /** Places to hand out; ones that `allocPages` took meanwhile are passed over. */
-  readonly #free: number[] = [];
+  readonly #pages: PagePool;
   readonly #frames: number[] = [];
-  #freeCount: number;
 
   constructor(domain: Domain, hypercalls: Hypercalls, pages: number) {
     this.#domain = domain;
@@ -43,13 +33,7 @@ export class GuestMemory implements AddressSpace {
     this.#space = domainAddressSpace(domain);
     const base = domain.translated ? 0 : PV_VA_BASE;
     this.windows = new WindowAllocator(base + WINDOW_OFFSET, base + 2 * WINDOW_OFFSET);
-    this.#pages = Array.from({ length: pages }, (_, n) => ({
-      gfn: gfn(n),
-      va: base + n * PAGE_SIZE,
-    }));
-    this.#used = new Uint8Array(pages);
-    this.#freeCount = pages;
-    for (let n = pages - 1; n >= 0; n--) this.#free.push(n);
+    this.#pages = new PagePool(pages, base);
   }
 
   translate(va: number, access: Access): MachineAddress {
@@ -62,43 +46,22 @@ export class GuestMemory implements AddressSpace {
 
   /** Pages not handed out. */
   get freeCount(): number {
-    return this.#freeCount;
+    return this.#pages.freeCount;
   }
 
   /** A page of the guest's own; its contents are whatever was left there. Throws GuestMemoryError. */
   allocPage(): GuestPage {
-    for (;;) {
-      const n = this.#free.pop();
-      if (n === undefined) throw new GuestMemoryError(`domain ${this.#domain.id}: no page is free`);
-      if (this.#used[n] === 0) return this.#take(n);
-    }
+    return this.#pages.take();
   }
 
   /** `count` pages at consecutive addresses. Throws GuestMemoryError. */
   allocPages(count: number): GuestPage[] {
-    let run = 0;
-    for (let n = 0; n < this.#pages.length; n++) {
-      run = this.#used[n] === 0 ? run + 1 : 0;
-      if (run === count)
-        return this.#pages.slice(n + 1 - count, n + 1).map(({ gfn }) => this.#take(gfn));
-    }
-    throw new GuestMemoryError(
-      `domain ${this.#domain.id}: no ${count} neighbouring pages are free (${this.#freeCount} are)`,
-    );
-  }
-
-  #take(n: number): GuestPage {
-    this.#used[n] = 1;
-    this.#freeCount -= 1;
-    return this.#pages[n]!;
+    return this.#pages.takeRun(count);
   }
 
   /** Gives a page back to the guest's allocator. There must be a frame behind it. */
   freePage(page: GuestPage): void {
-    invariant(this.#used[page.gfn] === 1, `page ${page.gfn} is free already`);
-    this.#used[page.gfn] = 0;
-    this.#freeCount += 1;
-    this.#free.push(page.gfn);
+    this.#pages.give(page);
   }
 
   freePages(pages: readonly GuestPage[]): void {
@@ -163,6 +126,7 @@ export class GuestMemory implements AddressSpace {
   mappingWindow(pages: number): number {
     const va = this.windows.alloc(pages);
     if (!this.#domain.translated && this.#hypercalls.providePageTables(va, pages) !== 0) {
+      this.windows.free(va, pages);
       throw new GuestMemoryError(`domain ${this.#domain.id}: no memory for page tables`);
     }
     return va;

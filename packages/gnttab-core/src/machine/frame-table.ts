@@ -78,21 +78,43 @@ export function allocDomainPage(domain: Domain): number {
 
 /** assign_pages(): puts an unowned frame on the domain's list; false when the domain has its maximum. */
 export function assignPage(domain: Domain, frame: number): boolean {
-  const { machine, base } = domain;
-  const { u16, u32, i32 } = machine.heap;
-  machine.native.spinLock(base + DOMAIN.page_alloc_lock);
+  if (!reservePage(domain)) return false;
+  assignReserved(domain, frame);
+  return true;
+}
+
+/** domain_adjust_tot_pages(1): counts a page that is to come; false when the domain has its maximum, or is dying. */
+export function reservePage(domain: Domain): boolean {
+  const { native, heap } = domain.machine;
+  const { u32 } = heap;
+  const { base } = domain;
+  native.spinLock(base + DOMAIN.page_alloc_lock);
   const total = u32[(base + DOMAIN.tot_pages) >>> 2]!;
   const room = total < u32[(base + DOMAIN.max_pages) >>> 2]! && !domain.isDying;
-  if (room) {
-    u32[(base + DOMAIN.tot_pages) >>> 2] = total + 1;
-    const info = machine.pageInfo(frame);
-    u16[(info + OWNER) >>> 1] = domain.id;
-    u32[(info + GFN) >>> 2] = INVALID_M2P_ENTRY;
-    linkPage(domain, frame, info);
-    Atomics.store(i32, (info + COUNT) >>> 2, PGC_allocated | 1);
-  }
-  machine.native.spinUnlock(base + DOMAIN.page_alloc_lock);
+  if (room) u32[(base + DOMAIN.tot_pages) >>> 2] = total + 1;
+  native.spinUnlock(base + DOMAIN.page_alloc_lock);
   return room;
+}
+
+/** The page that was reserved does not come. */
+export function unreservePage(domain: Domain): void {
+  const { native, heap } = domain.machine;
+  native.spinLock(domain.base + DOMAIN.page_alloc_lock);
+  heap.u32[(domain.base + DOMAIN.tot_pages) >>> 2]! -= 1;
+  native.spinUnlock(domain.base + DOMAIN.page_alloc_lock);
+}
+
+/** Puts an unowned frame on the list of a domain that has reserved room for it. */
+export function assignReserved(domain: Domain, frame: number): void {
+  const { machine, base } = domain;
+  const { u16, u32, i32 } = machine.heap;
+  const info = machine.pageInfo(frame);
+  u16[(info + OWNER) >>> 1] = domain.id;
+  u32[(info + GFN) >>> 2] = INVALID_M2P_ENTRY;
+  machine.native.spinLock(base + DOMAIN.page_alloc_lock);
+  linkPage(domain, frame, info);
+  machine.native.spinUnlock(base + DOMAIN.page_alloc_lock);
+  Atomics.store(i32, (info + COUNT) >>> 2, PGC_allocated | 1);
 }
 
 function linkPage(domain: Domain, frame: number, info: number): void {

@@ -1,17 +1,35 @@
+/** Banks: native, foreign, and what lies across them. */
+import {
+  Bank,
+  BANK_PAGES,
+  bankOffset,
+  createDomain,
+  createMachine,
+  destroyDomain,
+  flatAddressSpace,
+  frameAddress,
+  freePages,
+  GnttabCopy,
+  nativeMemory,
+  PAGE_SIZE,
+  PageFault,
+  PV_VA_BASE,
+  readBytes,
+  writeBytes,
+} from '@ringside/gnttab-core';
+import { GNTST_okay, GTF_permit_access } from '@ringside/gnttab-core/abi';
+import {
+  assignPage,
+  copy,
+  domainAddressSpace,
+  mapOwnFrame,
+  p2m_ram_rw,
+  pteAddress,
+  setP2m,
+  sharedEntryV1,
+} from '@ringside/gnttab-core/hypervisor';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { GNTST_okay, GTF_permit_access } from '../abi/grant-table.ts';
-import { copy, GnttabCopy, sharedEntryV1 } from '../grant/index.ts';
-import { createDomain, destroyDomain } from '../hypercall/index.ts';
-import { flatAddressSpace, PageFault, readBytes, writeBytes } from './address-space.ts';
-import { Bank, nativeMemory } from './bank.ts';
-import { createMachine } from './create-machine.ts';
-import { domainAddressSpace } from './domain-space.ts';
-import { assignPage, freePages } from './frame-table.ts';
-import { p2m_ram_rw, setP2m } from './p2m.ts';
-import { PV_VA_BASE } from './domain-build.ts';
-import { BANK_PAGES, bankOffset, frameAddress, PAGE_SIZE } from './page.ts';
-import { mapOwnFrame, pteAddress } from './page-table.ts';
 
 describe('a native bank', () => {
   it.each([true, false])('has whole pages of zeros (shared: %s)', (shared) => {
