@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { type Blkfront, type Disk, memoryDisk } from '@ringside/blkif';
 import { BLKIF_OP_READ } from '@ringside/blkif/abi';
 import { openRawDisk } from '@ringside/blkif/node';
-import { createMachine, type Guest, seededRandom } from '@ringside/gnttab-core';
-import { bringUpHost, plugDisk } from '@ringside/ringside';
+import { type Guest, type Machine, seededRandom } from '@ringside/gnttab-core';
+import { type Host, plugDisk } from '@ringside/ringside';
 import { faster, inTurn, type Result, type Subject } from './measure.ts';
 
 const BLOCK = 4096;
@@ -20,9 +20,9 @@ function offsets(): number[] {
   return Array.from({ length: READS }, () => random.below(DISK_BYTES / BLOCK) * BLOCK);
 }
 
-async function plugged(disk: Disk): Promise<{ guest: Guest; blkfront: Blkfront }> {
-  const host = await bringUpHost(createMachine());
-  const front = await host.toolstack.createDomain({ name: 'guest', pages: 1024 });
+/** A guest of its own with a disk. */
+async function plugged(host: Host, name: string, disk: Disk) {
+  const front = await host.toolstack.createDomain({ name, pages: 1024 });
   return { guest: front.guest, blkfront: await plugDisk(host, front, disk) };
 }
 
@@ -81,20 +81,20 @@ function bareReadSync(fd: number): Subject {
   };
 }
 
-export async function randomReads(): Promise<Result[]> {
+export async function randomReads(_machine: Machine, host: Host): Promise<Result[]> {
   const folder = mkdtempSync(join(tmpdir(), 'ringside-bench-'));
   const path = join(folder, 'disk.img');
   const fd = openSync(path, 'w+');
   try {
     const random = seededRandom(2);
     const chunk = Buffer.alloc(2 ** 20);
-    for (let at = 0; at < DISK_BYTES; at += chunk.length) {
-      for (let i = 0; i < chunk.length; i += 4) chunk.writeUInt32LE(random.u32(), i);
-      writeSync(fd, chunk, 0, chunk.length, at);
-    }
-    const memory = await plugged(memoryDisk({ sizeBytes: DISK_BYTES }));
+    for (let i = 0; i < chunk.length; i += 4) chunk.writeUInt32LE(random.u32(), i);
+    for (let at = 0; at < DISK_BYTES; at += chunk.length) writeSync(fd, chunk, 0, chunk.length, at);
+    const ramDisk = memoryDisk({ sizeBytes: DISK_BYTES, memory: host.driver.guest.memory });
+    for (let at = 0; at < DISK_BYTES; at += chunk.length) ramDisk.write(at, [chunk]);
     const image = openRawDisk(path, { readOnly: true });
-    const file = await plugged(image);
+    const memory = await plugged(host, 'memory', ramDisk);
+    const file = await plugged(host, 'file', image);
     const [memoryNs, fileNs, poolNs, syncNs] = await inTurn([
       { run: throughRing(memory), times: READS },
       { run: throughRing(file), times: READS },
@@ -104,6 +104,7 @@ export async function randomReads(): Promise<Result[]> {
     await memory.blkfront.close();
     await file.blkfront.close();
     await image.close();
+    ramDisk.close();
     const pool = 'fs.read at depth 32 of the file';
     return [
       faster('blk/randread-4k-qd32-memory', 'IOPS', memoryNs!, pool, poolNs!),

@@ -2,12 +2,12 @@
 import {
   bootGuest,
   createDomain,
-  createMachine,
   GnttabCopy,
   GnttabMapGrantRef,
   GnttabTransfer,
   GnttabUnmapGrantRef,
   type GrantRef,
+  type Machine,
 } from '@ringside/gnttab-core';
 import { DOMID_SELF, GNTCOPY_source_gref, GNTMAP_host_map } from '@ringside/gnttab-core/abi';
 import { inTurn, type Result, slower } from './measure.ts';
@@ -16,20 +16,15 @@ import { inTurn, type Result, slower } from './measure.ts';
 const PAGES = 256;
 const BATCH = 32;
 
-function pair() {
-  const machine = createMachine();
-  const granter = bootGuest(createDomain(machine, { pages: 1024 }));
-  const user = bootGuest(createDomain(machine, { pages: 1024 }));
-  return { machine, granter, user };
-}
+const guestOf = (machine: Machine) => bootGuest(createDomain(machine, { pages: 1024 }));
 
 function okay(status: number): void {
   if (status !== 0) throw new Error(`an operation failed with status ${status}`);
 }
 
 /** GNTTABOP_copy from a reference to an own frame. */
-export async function copies(): Promise<Result[]> {
-  const { machine, granter, user } = pair();
+export async function copies(machine: Machine): Promise<Result[]> {
+  const [granter, user] = [guestOf(machine), guestOf(machine)];
   const from = granter.memory.allocPages(PAGES);
   const to = user.memory.allocPages(PAGES);
   const ops = from.map((page, i) => {
@@ -74,8 +69,8 @@ export async function copies(): Promise<Result[]> {
 }
 
 /** Granting a page and ending the grant; mapping a grant and unmapping it. */
-export async function grantsAndMaps(): Promise<Result[]> {
-  const { granter, user } = pair();
+export async function grantsAndMaps(machine: Machine): Promise<Result[]> {
+  const [granter, user] = [guestOf(machine), guestOf(machine)];
   const pages = granter.memory.allocPages(PAGES);
   const refs = pages.map((page) => granter.grants.grantForeignAccess(user.id, page));
   const va = user.memory.mappingWindow(1);
@@ -117,8 +112,8 @@ export async function grantsAndMaps(): Promise<Result[]> {
 }
 
 /** GNTTABOP_transfer there and back, in batches of 32: the hypercall alone, and with the guests' part around it. */
-export async function transfers(): Promise<Result[]> {
-  const { granter: a, user: b } = pair();
+export async function transfers(machine: Machine): Promise<Result[]> {
+  const [a, b] = [guestOf(machine), guestOf(machine)];
   const pages = a.memory.allocPages(BATCH);
   const places = b.memory.allocPages(BATCH);
   b.memory.surrender(places);

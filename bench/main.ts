@@ -1,4 +1,6 @@
 /** `pnpm bench [--json] [--only NAME]`: each measurement beside an obvious alternative, in the same run. */
+import { createMachine, type Machine } from '@ringside/gnttab-core';
+import { bringUpHost, type Host } from '@ringside/ringside';
 import { Command } from 'commander';
 import { randomReads } from './blk.ts';
 import { fixedCosts } from './cost.ts';
@@ -6,8 +8,11 @@ import { copies, grantsAndMaps, transfers } from './grant.ts';
 import type { Result } from './measure.ts';
 import { frames } from './net.ts';
 
+/** Everybody works on one machine, as in a real run; each with domains of its own. */
+type Measure = (machine: Machine, host: Host) => Promise<Result[]>;
+
 /** What measures each group of names. */
-const groups: readonly (readonly [names: readonly string[], measure: () => Promise<Result[]>])[] = [
+const groups: readonly (readonly [names: readonly string[], measure: Measure])[] = [
   [['grant/copy-4096-x32', 'grant/copy-4096'], copies],
   [['grant/grant-end', 'grant/map-unmap'], grantsAndMaps],
   [['grant/transfer-x32', 'grant/flip-x32'], transfers],
@@ -45,10 +50,12 @@ function line({ name, value, unit, baseline, baselineValue, ratio }: Result): st
   return `${own}${number(ratio!).padStart(6)} times ${number(baselineValue!)}: ${baseline}`;
 }
 
+const machine = createMachine({ memoryPages: 65_536 });
+const host = await bringUpHost(machine, { driverPages: 24_576 });
 const results: Result[] = [];
 for (const [group, measure] of groups) {
   if (!group.some((name) => name.startsWith(only))) continue;
-  for (const result of await measure()) {
+  for (const result of await measure(machine, host)) {
     if (!result.name.startsWith(only)) continue;
     results.push(result);
     if (!json) console.log(line(result));

@@ -1,14 +1,13 @@
 /** Frames a second from guest to guest through two vifs and the bridge, against `postMessage` between two workers. */
 import { MessageChannel, Worker } from 'node:worker_threads';
-import { createMachine } from '@ringside/gnttab-core';
+import type { Machine } from '@ringside/gnttab-core';
 import { type Mode, type Netfront, parseMac } from '@ringside/netif';
-import { bringUpHost, plugVif } from '@ringside/ringside';
+import { type Host, plugVif } from '@ringside/ringside';
 import { faster, inTurn, type Result, type Subject } from './measure.ts';
 
-async function twoGuests(mode: Mode): Promise<{ from: Netfront; to: Netfront }> {
-  const host = await bringUpHost(createMachine());
-  const one = await host.toolstack.createDomain({ name: 'one', pages: 2048 });
-  const two = await host.toolstack.createDomain({ name: 'two', pages: 2048 });
+async function twoGuests(host: Host, mode: Mode): Promise<{ from: Netfront; to: Netfront }> {
+  const one = await host.toolstack.createDomain({ name: `${mode} one`, pages: 2048 });
+  const two = await host.toolstack.createDomain({ name: `${mode} two`, pages: 2048 });
   const modes = { rx: mode, tx: mode };
   return { from: await plugVif(host, one, modes), to: await plugVif(host, two, modes) };
 }
@@ -97,9 +96,9 @@ class PostMessage {
   }
 }
 
-export async function frames(): Promise<Result[]> {
-  const flip = await twoGuests('flip');
-  const copy = await twoGuests('copy');
+export async function frames(_machine: Machine, host: Host): Promise<Result[]> {
+  const flip = await twoGuests(host, 'flip');
+  const copy = await twoGuests(host, 'copy');
   const messages = new PostMessage();
   try {
     const results: Result[] = [];
