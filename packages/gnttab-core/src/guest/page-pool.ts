@@ -42,7 +42,7 @@ export class PagePool {
   take(): GuestPage {
     for (;;) {
       const n = this.#stack.pop();
-      if (n === undefined) throw new GuestMemoryError('no page of the guest is free');
+      if (n === undefined) throw new GuestMemoryError('no page is free');
       this.#onStack[n] = 0;
       if (this.#state[n] === FREE) return this.#use(n);
     }
@@ -57,9 +57,7 @@ export class PagePool {
         return this.#pages.slice(n + 1 - count, n + 1).map((page) => this.#use(page.gfn));
       }
     }
-    throw new GuestMemoryError(
-      `no ${count} neighbouring pages of the guest are free (${this.#freeCount} are)`,
-    );
+    throw new GuestMemoryError(`no ${count} neighbouring pages are free (${this.#freeCount} are)`);
   }
 
   #use(n: number): GuestPage {
