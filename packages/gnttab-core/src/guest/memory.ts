@@ -33,7 +33,7 @@ export class GuestMemory implements AddressSpace {
     this.#space = domainAddressSpace(domain);
     const base = domain.translated ? 0 : PV_VA_BASE;
     this.windows = new WindowAllocator(base + WINDOW_OFFSET, base + 2 * WINDOW_OFFSET);
-    this.#pages = new PagePool(pages, base);
+    this.#pages = new PagePool(`domain ${domain.id}`, pages, base);
   }
 
   translate(va: number, access: Access): MachineAddress {

@@ -21,9 +21,12 @@ export class PagePool {
   readonly #stack: number[] = [];
   readonly #onStack: Uint8Array;
   #freeCount: number;
+  /** Whose pages they are, for messages. */
+  readonly #owner: string;
 
   /** Pages 0 to `pages - 1`, the first of them at `baseVa`; all free. */
-  constructor(pages: number, baseVa: number) {
+  constructor(owner: string, pages: number, baseVa: number) {
+    this.#owner = owner;
     this.#pages = Array.from({ length: pages }, (_, n) => ({
       gfn: gfn(n),
       va: baseVa + n * PAGE_SIZE,
@@ -42,7 +45,7 @@ export class PagePool {
   take(): GuestPage {
     for (;;) {
       const n = this.#stack.pop();
-      if (n === undefined) throw new GuestMemoryError('no page is free');
+      if (n === undefined) throw new GuestMemoryError(`${this.#owner}: no page is free`);
       this.#onStack[n] = 0;
       if (this.#state[n] === FREE) return this.#use(n);
     }
@@ -57,7 +60,9 @@ export class PagePool {
         return this.#pages.slice(n + 1 - count, n + 1).map((page) => this.#use(page.gfn));
       }
     }
-    throw new GuestMemoryError(`no ${count} neighbouring pages are free (${this.#freeCount} are)`);
+    throw new GuestMemoryError(
+      `${this.#owner}: no ${count} neighbouring pages are free (${this.#freeCount} are)`,
+    );
   }
 
   #use(n: number): GuestPage {
