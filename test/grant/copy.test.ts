@@ -300,6 +300,15 @@ describe('an entry that is pinned', () => {
     expect(granter.flags(REF)).toBe(GTF_permit_access | GTF_reading);
   });
 
+  it('whose frame is no longer the granter’s is a bad page to its first writer', () => {
+    const { granter, caller, remote, local } = pinned(ro);
+    for (const frame of [0x0fff_ffff, caller.frame(0)]) {
+      granter.entry(REF, { ...granter.seen(REF), frame });
+      expect(caller.copy(local, remote, 8)).toBe(GNTST_bad_page);
+      expect(granter.flags(REF)).toBe(GTF_permit_access | GTF_reading);
+    }
+  });
+
   it('is written by further writers whatever it says now', () => {
     const { granter, caller, remote, local, retarget } = pinned(rw);
     retarget();

@@ -575,6 +575,16 @@ describe('a granter that dies', () => {
   });
 });
 
+it('a domain that may have no map track frame maps nothing', () => {
+  const world = new World();
+  const granter = world.domain();
+  const mapper = world.domain({ maxMaptrackFrames: 0 });
+  granter.entry(REF, { flags: GTF_permit_access, domid: mapper.id, frame: granter.frame(0) });
+  const op = { dom: granter.id, ref: REF, flags: rw, hostAddr: windowOf(mapper.domain) };
+  expect(mapper.map(op).status).toBe(GNTST_no_space);
+  expect(mapper.map({ ...op, dom: NOBODY }).status).toBe(GNTST_bad_domain);
+});
+
 describe('a translated mapper', () => {
   function translated() {
     const world = new World();
@@ -622,6 +632,19 @@ describe('a translated mapper', () => {
     expect(granter.pin(REF).hstw).toBe(0);
     expect(granter.extraReferences(0)).toBe(0);
     expect(() => mapper.peek(windowOf(mapper.domain))).toThrow(PageFault);
+  });
+
+  it('that maps its own grant has the page there, and no longer at its gfn (SEMANTICS 17)', () => {
+    const { mapper, map } = translated();
+    mapper.entry(REF, { flags: GTF_permit_access, domid: mapper.id, frame: 3 });
+    const frame = mapper.mfn(3);
+    const hostAddr = windowOf(mapper.domain);
+    expect(map({ dom: mapper.id }).status).toBe(GNTST_okay);
+    expect(mapper.mfn(hostAddr / PAGE_SIZE)).toBe(frame);
+    expect(() => mapper.peek(3 * PAGE_SIZE)).toThrow(PageFault);
+    expect(mapper.unmap({ handle: 0, hostAddr })).toBe(GNTST_okay);
+    expect(() => mapper.peek(3 * PAGE_SIZE)).toThrow(PageFault);
+    expect(mapper.domain.totPages).toBe(16);
   });
 
   it('cannot map beyond its address space', () => {

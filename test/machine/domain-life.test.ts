@@ -73,7 +73,7 @@ describe('a creation that fails', () => {
   it.each([
     [{ pages: 9, maxPages: 8 }, /9 pages cannot have at most 8/],
     [{ maxGrantFrames: 0 }, /maxGrantFrames 0/],
-    [{ maxMaptrackFrames: 1025 }, /maxMaptrackFrames 1025/],
+    [{ maxMaptrackFrames: 1025 }, /maxMaptrackFrames 1025: allowed are 0 to 1024/],
     [{ domid: 0x7ff0 }, /domain id 32752 is not below 32752/],
     [{ domid: -1 }, /domain id -1/],
     [{ domid: 1.5 }, /domain id 1.5/],
@@ -255,6 +255,15 @@ describe('what Xen shares with a domain is not the domain’s to give away', () 
     replace(guest, hostAddr / PAGE_SIZE);
     expect(granter.extraReferences(0)).toBe(0);
   });
+});
+
+it('a frame of Xen’s that a translated domain puts at another gfn leaves the old one', () => {
+  const guest = new World().domain({ type: 'translated' });
+  const [frame] = guest.hypercalls.setupTable(1).frames;
+  for (const gfn of [100, 110, 110]) {
+    expect(guest.hypercalls.addToPhysmap(XENMAPSPACE_grant_table, 0, gfn)).toBe(0);
+    expect([100, 110].filter((at) => guest.mfn(at) === frame)).toEqual([gfn]);
+  }
 });
 
 describe('a second handle on the same memory', () => {

@@ -161,10 +161,13 @@ class CopyBuf {
   }
 }
 
-/** The first writer of an entry that readers have pinned must find the frame that they pinned. */
+/** The first writer of an entry that readers have pinned must find a frame of the granter's, and the one they pinned. */
 function sameFrame(granter: Domain, active: number, granted: number): number {
-  const pinned = granter.machine.heap.u32[(active + FRAME) >>> 2]!;
-  return frameNamed(granter, granted) === pinned ? GNTST_okay : GNTST_general_error;
+  const { machine } = granter;
+  const frame = frameNamed(granter, granted);
+  if (ownerOf(machine, frame) !== granter.id) return GNTST_bad_page;
+  const pinned = machine.heap.u32[(active + FRAME) >>> 2]!;
+  return frame === pinned ? GNTST_okay : GNTST_general_error;
 }
 
 const source = new CopyBuf(false);

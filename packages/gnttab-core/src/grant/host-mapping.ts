@@ -16,6 +16,7 @@ import {
   clearP2m,
   entryFrame,
   entryType,
+  leaveGfn,
   MAX_GFN,
   p2m_grant_map_ro,
   p2m_grant_map_rw,
@@ -81,6 +82,8 @@ function createP2mMapping(mapper: Domain, address: number, frame: number, flags:
   const gfn = Math.floor(address / PAGE_SIZE);
   if (gfn >= MAX_GFN || p2mEntry(mapper, gfn) !== p2m_invalid) return GNTST_general_error;
   const type = (flags & GNTMAP_readonly) !== 0 ? p2m_grant_map_ro : p2m_grant_map_rw;
+  // It may be the mapper's own.
+  leaveGfn(mapper, frame);
   return setP2m(mapper, gfn, frame, type) ? GNTST_okay : GNTST_general_error;
 }
 

@@ -29,7 +29,7 @@ const MAX_LISTED = 1024;
 export interface GrantTableLimits {
   /** Shared frames at most (gnttab_max_frames). Default 64: 32,768 entries. */
   maxGrantFrames?: number;
-  /** Frames of map track entries at most (gnttab_max_maptrack_frames). Default 256. */
+  /** Frames of map track entries at most (gnttab_max_maptrack_frames); with 0 it can map nothing. Default 256. */
   maxMaptrackFrames?: number;
 }
 
@@ -38,9 +38,12 @@ export function initGrantTable(domain: Domain, limits: GrantTableLimits): boolea
   const { maxGrantFrames = 64, maxMaptrackFrames = 256 } = limits;
   const { machine, base } = domain;
   const { u32 } = machine.heap;
-  for (const [name, value] of Object.entries({ maxGrantFrames, maxMaptrackFrames })) {
-    if (value < 1 || value > MAX_LISTED) {
-      throw new RangeError(`${name} ${value}: allowed are 1 to ${MAX_LISTED}`);
+  for (const [name, value, least] of [
+    ['maxGrantFrames', maxGrantFrames, INITIAL_NR_GRANT_FRAMES],
+    ['maxMaptrackFrames', maxMaptrackFrames, 0],
+  ] as const) {
+    if (value < least || value > MAX_LISTED) {
+      throw new RangeError(`${name} ${value}: allowed are ${least} to ${MAX_LISTED}`);
     }
   }
   for (const list of [GT.shared_list, GT.active_list, GT.maptrack_list]) {

@@ -20,7 +20,8 @@ import {
   stealPage,
   unreservePage,
 } from '../machine/frame-table.ts';
-import { p2m_ram_rw, setP2m } from '../machine/p2m.ts';
+import { INVALID_MFN } from '../machine/layout.ts';
+import { gfnToMfn, p2m_ram_rw, setP2m } from '../machine/p2m.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
 import { MAX_RETRIES } from './status.ts';
 import { GT } from './structs.ts';
@@ -43,8 +44,10 @@ export function transfer(caller: Domain, op: GnttabTransfer): void {
 
 function transferOne(caller: Domain, op: GnttabTransfer): number {
   const { machine } = caller;
-  // A translated domain cannot name a machine frame to give away.
-  if (caller.translated) return GNTST_general_error;
+  // A translated domain's frames cannot be taken out of its p2m.
+  if (caller.translated) {
+    return gfnToMfn(caller, op.mfn) === INVALID_MFN ? GNTST_bad_page : GNTST_general_error;
+  }
   if (!stealPage(caller, op.mfn)) return GNTST_bad_page;
   const receiver = machine.domainById(op.domid);
   if (receiver === undefined) {

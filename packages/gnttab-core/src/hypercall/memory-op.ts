@@ -16,7 +16,7 @@ import {
   setFrameGfn,
 } from '../machine/frame-table.ts';
 import { INVALID_MFN } from '../machine/layout.ts';
-import { clearP2m, p2m_ram_rw, setP2m } from '../machine/p2m.ts';
+import { clearP2m, leaveGfn, p2m_ram_rw, setP2m } from '../machine/p2m.ts';
 import { ensureL1, mapOwnFrame, pteAddress, replacePte } from '../machine/page-table.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
 
@@ -101,12 +101,14 @@ export function updateVaMapping(
 
 /**
  * XENMEM_add_to_physmap: puts a frame that Xen shares with a translated domain at `gfn` of its physical address space.
- * `space` is XENMAPSPACE_shared_info (index 0) or XENMAPSPACE_grant_table (index of the frame). Returns 0 or -errno.
+ * `space` is XENMAPSPACE_shared_info (index 0) or XENMAPSPACE_grant_table (index of the frame). A frame is at one gfn at
+ * most: it leaves the one where it was. Returns 0 or -errno.
  */
 export function addToPhysmap(domain: Domain, space: number, index: number, gfn: number): number {
   if (!domain.translated) return -XEN_EPERM;
   const frame = xenFrame(domain, space, index);
   if (frame === INVALID_MFN) return -XEN_EINVAL;
+  leaveGfn(domain, frame);
   return setP2m(domain, gfn, frame, p2m_ram_rw) ? 0 : -XEN_ENOMEM;
 }
 

@@ -3,7 +3,7 @@
  * domain this is its address space; for a PV domain it is the phys_to_machine_mapping that the guest keeps.
  */
 import type { Domain } from './machine.ts';
-import { putPageFor, setFrameGfn } from './frame-table.ts';
+import { frameGfn, putPageFor, setFrameGfn } from './frame-table.ts';
 import { DOMAIN, INVALID_MFN } from './layout.ts';
 import { ensureLeaf, ROOT_ENTRIES, rootWord } from './radix.ts';
 
@@ -76,6 +76,13 @@ export function clearP2m(domain: Domain, gfn: number): void {
   const root = u32[(domain.base + DOMAIN.p2m_root) >>> 2]!;
   const leaf = gfn < MAX_GFN ? u32[rootWord(root, gfn >>> LEAF_SHIFT)]! : 0;
   if (leaf !== 0) replaceEntry(domain, (leaf << 10) + (gfn & 1023), p2m_invalid);
+}
+
+/** A frame that is about to be put at another gfn is no longer at the one where it was RAM (guest_physmap_remove_page). */
+export function leaveGfn(domain: Domain, frame: number): void {
+  const gfn = frameGfn(domain.machine, frame);
+  const entry = p2mEntry(domain, gfn);
+  if (entryType(entry) === p2m_ram_rw && entryFrame(entry) === frame) clearP2m(domain, gfn);
 }
 
 /** Nothing is behind any gfn any more. */
