@@ -1,5 +1,5 @@
 /** The command `ringside`. */
-import { EXIT } from './cli/errors.node.ts';
+import { EXIT, fileError } from './cli/errors.node.ts';
 import { runCommandLine } from './cli/program.node.ts';
 import { complain } from './cli/session.node.ts';
 
@@ -7,7 +7,7 @@ import { complain } from './cli/session.node.ts';
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') return;
-    if (stream === process.stdout) complain(`cannot print the results: ${error.code}`);
+    if (stream === process.stdout) complain(fileError('standard output', error).message);
     process.exit(EXIT.failed);
   });
 }

@@ -106,7 +106,7 @@ function targetOf(name: string): string {
     // It is not there yet; its folder must be.
     return path.join(fs.realpathSync(path.dirname(name)), path.basename(name));
   }
-  const kind = fs.statSync(target);
+  const kind = fs.statSync(name);
   if (kind.isDirectory()) throw failure(`${name}: is a directory`);
   if (!kind.isFile()) throw failure(`${name}: is not a regular file`);
   fs.accessSync(target, fs.constants.W_OK);
