@@ -31,6 +31,7 @@ const names = groups.flatMap(([group]) => group);
 
 const program = new Command('bench')
   .description('Timings as ratios against an obvious alternative, each pair in one run.')
+  .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2))
   .option('--json', 'one JSON object with the results, alone on stdout')
   .option('--only <name>', 'only measurements whose name begins so')
   .parse();

@@ -76,7 +76,12 @@ export async function net(session: Session, options: NetOptions): Promise<Outcom
   session.display.step('disconnect', []);
   await Promise.all([sender.vif.close(), receiver.vif.close()]);
 
-  const { failures, refused, ...rest } = result;
+  const { failures, ...rest } = result;
+  // For people and tshark the first frame is number 1.
+  const refused = result.refused.map((frame) => ({
+    ...frame,
+    frameNumber: frame.frameNumber + 1,
+  }));
   if (failures.length === 0) output?.commit();
   const modes = { tx: sender.vif.modes.tx, rx: receiver.vif.modes.rx };
   const where = { from: sender.domain.name, to: receiver.domain.name, modes };

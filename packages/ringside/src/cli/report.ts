@@ -98,7 +98,7 @@ export function refusedLines(refused: readonly RefusedFrame[]): string[] {
     .slice(0, MAX_LISTED)
     .map(
       ({ frameNumber, lengthBytes, reason }) =>
-        `refused: frame ${frameNumber + 1} of ${lengthBytes} bytes: ${dropReasons[reason]}`,
+        `refused: frame ${frameNumber} of ${lengthBytes} bytes: ${dropReasons[reason]}`,
     );
   const more = refused.length - lines.length;
   return more > 0 ? [...lines, `refused: ${count(more)} more frames`] : lines;

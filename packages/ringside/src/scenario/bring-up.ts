@@ -33,7 +33,14 @@ export async function bringUpHost(machine: Machine, options: HostOptions = {}): 
 /** Attaches a disk to a guest and connects it. Rejects as `connectBlkfront` does. */
 export async function plugDisk(host: Host, front: RunningDomain, disk: Disk): Promise<Blkfront> {
   const device = await host.toolstack.attachDisk({ front, back: host.driver, disk });
-  return connectBlkfront({ guest: front.guest, store: front.store, id: device.id });
+  const blkfront = await connectBlkfront({
+    guest: front.guest,
+    store: front.store,
+    id: device.id,
+  });
+  const { path } = blkfront.device;
+  host.machine.log.info({ domain: front.guest.id, path, ...blkfront.properties }, 'vbd connected');
+  return blkfront;
 }
 
 /** Attaches a vif to a guest and connects it. Rejects as `connectNetfront` does. */
@@ -43,7 +50,15 @@ export async function plugVif(
   modes: { readonly rx?: Mode | undefined; readonly tx?: Mode | undefined } = {},
 ): Promise<Netfront> {
   const device = await host.toolstack.attachVif({ front, back: host.driver });
-  return connectNetfront({ guest: front.guest, store: front.store, handle: device.id, ...modes });
+  const netfront = await connectNetfront({
+    guest: front.guest,
+    store: front.store,
+    handle: device.id,
+    ...modes,
+  });
+  const { mac, modes: agreed } = netfront;
+  host.machine.log.info({ domain: front.guest.id, mac, ...agreed }, 'vif connected');
+  return netfront;
 }
 
 /** What one domain asked of the hypervisor, from its creation on. */

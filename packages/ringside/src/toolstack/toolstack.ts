@@ -73,8 +73,12 @@ export class Toolstack {
   }
 
   /** Creates and boots a domain. Throws OutOfMemory, RangeError. */
-  createDomain(options: NewDomainOptions): Promise<RunningDomain> {
-    return buildRunningDomain(this.machine, this.xenstore, this.store, this.#random, options);
+  async createDomain(options: NewDomainOptions): Promise<RunningDomain> {
+    const { machine, xenstore, store } = this;
+    const domain = await buildRunningDomain(machine, xenstore, store, this.#random, options);
+    const { id } = domain.guest;
+    machine.log.info({ domain: id, name: domain.name, pages: options.pages }, 'domain created');
+    return domain;
   }
 
   /** For `startBlkback`: finds the disk that `attachDisk` was given. */
@@ -117,6 +121,7 @@ export class Toolstack {
   async #attach(device: AttachedDevice, frontend: Nodes, backend: Nodes): Promise<AttachedDevice> {
     await addDevice(this.store, device, { frontend, backend });
     this.#devices.add(device);
+    this.machine.log.info({ ...device }, 'device attached');
     return device;
   }
 
@@ -128,6 +133,7 @@ export class Toolstack {
     await (force ? removeDevice : closeDevice)(this.store, device);
     this.#devices.delete(device);
     if (device.params !== undefined) this.#disks.delete(device.params);
+    this.machine.log.info({ ...device }, 'device detached');
   }
 
   /** Destroys a domain, as `xl destroy` does: its devices go without being asked, then its memory, then its home. */
@@ -138,6 +144,7 @@ export class Toolstack {
     }
     const vm = await this.store.readIfExists(`${homeOf(id)}/vm`);
     destroyDomain(guest.domain);
+    this.machine.log.info({ domain: id }, 'domain destroyed');
     this.xenstore.domainDestroyed(id);
     await this.store.transaction(async (tx) => {
       for (const path of [homeOf(id), `/libxl/${id}`, ...(vm === undefined ? [] : [vm])]) {
