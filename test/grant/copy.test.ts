@@ -245,7 +245,7 @@ describe('statuses', () => {
   });
 });
 
-describe('the order of the checks (SEMANTICS 20)', () => {
+describe('the order of the checks', () => {
   const order: [string, number, Partial<Record<'source' | 'dest', object>>][] = [
     ['source domain', GNTST_bad_domain, { source: { domid: NOBODY } }],
     ['dest domain', GNTST_permission_denied, { dest: { gmfn: 1, domid: NOBODY } }],
