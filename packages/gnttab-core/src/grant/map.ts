@@ -58,7 +58,7 @@ const {
   trans_domid: TRANS_DOMID,
   trans_gref: TRANS_GREF,
 } = activeEntry.offset;
-const GTF_flags_kept = GNTMAP_device_map | GNTMAP_host_map | GNTMAP_readonly;
+const trackedFlags = GNTMAP_device_map | GNTMAP_host_map | GNTMAP_readonly;
 
 /** Maps one grant; the result is in `op.status`, the handle in `op.handle`. */
 export function mapGrantRef(mapper: Domain, op: GnttabMapGrantRef): void {
@@ -90,7 +90,7 @@ function check(mapper: Domain, op: GnttabMapGrantRef): number {
   if (active !== 0) {
     status = mapActive(mapper, granter, active, op);
     if (status === GNTST_okay) {
-      fillMaptrack(mapper, handle, granter, op.ref, op.flags & GTF_flags_kept);
+      fillMaptrack(mapper, handle, granter, op.ref, op.flags & trackedFlags);
       op.handle = handle;
     }
     activeEntryRelease(granter, active);

@@ -42,7 +42,3 @@ export function counterAt(u32: Words, offsetBytes: number): number {
   const word = offsetBytes >>> 2;
   return u32[word]! + u32[word + 1]! * 2 ** 32;
 }
-
-/** A fresh set, all zero. */
-export const zeroCounters = (): Counters =>
-  Object.fromEntries(counterNames.map((name) => [name, 0])) as Counters;

@@ -9,7 +9,7 @@ export {
 } from './address-space.ts';
 export { Bank, type BankMemory, nativeMemory } from './bank.ts';
 export { type Clock, VirtualClock } from './clock.ts';
-export { type CounterName, counterNames, type Counters, zeroCounters } from './counters.ts';
+export { type CounterName, counterNames, type Counters } from './counters.ts';
 export { type DomainOptions, OutOfMemory, PV_VA_BASE } from './domain-build.ts';
 export { invariant, InvariantError } from './errors.ts';
 export { freePages, ownerOf, referenceCount } from './frame-table.ts';

@@ -70,7 +70,6 @@ export const PGC_xen_heap = 0x2000_0000;
 export const PGC_count_mask = 0x03ff_ffff;
 
 /** page_info.type_info: types a frame can have while references of that type exist. */
-export const PGT_none = 0;
 export const PGT_l1_page_table = 0x1000_0000;
 export const PGT_writable_page = 0x2000_0000;
 export const PGT_type_mask = 0x7000_0000;

@@ -36,7 +36,6 @@ export interface Pte {
   readonly lo: number;
   readonly hi: number;
 }
-export const EMPTY_PTE: Pte = { lo: 0, hi: 0 };
 
 export const makePte = (frame: number, flags: number, flagsHi: number): Pte => ({
   lo: ((frame << PAGE_SHIFT) | flags) >>> 0,
