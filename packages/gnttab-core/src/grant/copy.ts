@@ -7,8 +7,6 @@ import {
   GNTCOPY_source_gref,
   GNTST_bad_copy_arg,
   GNTST_bad_domain,
-  GNTST_bad_gntref,
-  GNTST_bad_page,
   GNTST_general_error,
   GNTST_okay,
   GNTST_permission_denied,
@@ -16,25 +14,11 @@ import {
 import { DOMID_SELF } from '../abi/xen.ts';
 import { COUNTER } from '../machine/counters.ts';
 import type { Domain } from '../machine/machine.ts';
-import { getPageFor, ownerOf, putPageFor } from '../machine/frame-table.ts';
-import { frameAddress, PAGE_SIZE } from '../machine/page.ts';
+import { putPageFor } from '../machine/frame-table.ts';
+import { PAGE_SIZE } from '../machine/page.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
-import { frameNamed } from './frames.ts';
-import { pinFrame } from './map.ts';
-import { reduceStatusForPin, setStatusV1 } from './status.ts';
-import {
-  activeEntry,
-  GNTPIN_hstr_inc,
-  GNTPIN_hstw_inc,
-  GNTPIN_writers,
-  overflowMask,
-} from './structs.ts';
-import {
-  activeEntryAcquire,
-  activeEntryReacquire,
-  activeEntryRelease,
-  sharedEntryV1,
-} from './table.ts';
+import { pagedFrame, takePage } from './frames.ts';
+import { acquireGrant, type Pinned, releaseGrant, TRY_AGAIN } from './pin-for-copy.ts';
 
 /** One side of a copy: `ref` of `domid`'s table where the flag says so, else the caller's own frame `gmfn`. */
 export class GnttabCopyPtr {
@@ -54,177 +38,146 @@ export class GnttabCopy {
   status = 0;
 }
 
-const { pin: PIN, domid: DOMID, frame: FRAME } = activeEntry.offset;
-
 /** struct gnttab_copy_buf: a page that a side has claimed, kept for the next element if that names the same. */
-class CopyBuf {
-  readonly #writable: boolean;
-  #claimed = false;
-  #byRef = false;
+class CopyBuf implements Pinned {
+  readonly writable: boolean;
+  /** Whose page is claimed; undefined if none is. */
+  domain: Domain | undefined;
+  byRef = false;
   /** Reference or gmfn. */
-  #name = 0;
-  #domain: Domain | undefined;
-  /** The granter's entries, while a grant is claimed. */
-  #active = 0;
-  #shared = 0;
+  name = 0;
+  active = 0;
   frame = 0;
+  /** The window that may be copied. */
+  start = 0;
+  length = 0;
 
   constructor(writable: boolean) {
-    this.#writable = writable;
+    this.writable = writable;
   }
 
   /** gnttab_copy_claim_buf(): holds the page that `ptr` names, unless it is held already. */
   claim(caller: Domain, ptr: GnttabCopyPtr, byRef: boolean, domain: Domain): number {
     const name = byRef ? ptr.ref : ptr.gmfn;
-    if (this.#claimed) {
-      if (this.#domain === domain && this.#byRef === byRef && this.#name === name)
-        return GNTST_okay;
+    if (this.domain !== undefined) {
+      if (this.domain === domain && this.byRef === byRef && this.name === name) return GNTST_okay;
       this.release();
     }
-    const status = byRef ? this.#acquireGrant(caller, domain, name) : this.#ownFrame(domain, name);
+    const status = byRef
+      ? acquireGrant(domain, name, caller.id, !this.writable, this)
+      : this.claimOwn(domain, name);
     if (status !== GNTST_okay) return status;
-    this.#domain = domain;
-    this.#byRef = byRef;
-    this.#name = name;
-    this.#claimed = true;
+    this.domain = domain;
+    this.byRef = byRef;
+    this.name = name;
     return GNTST_okay;
+  }
+
+  claimOwn(domain: Domain, gmfn: number): number {
+    const frame = pagedFrame(domain, gmfn);
+    if (frame < 0) return frame;
+    this.frame = frame;
+    this.start = 0;
+    this.length = PAGE;
+    return takePage(domain.machine, frame, domain.id, this.writable);
   }
 
   /** gnttab_copy_release_buf(). */
   release(): void {
-    if (!this.#claimed) return;
-    this.#claimed = false;
-    const domain = this.#domain!;
-    putPageFor(domain.machine, this.frame, this.#writable);
-    if (this.#byRef) this.#releaseGrant(domain);
-  }
-
-  #ownFrame(domain: Domain, gmfn: number): number {
-    const { machine } = domain;
-    this.frame = frameNamed(domain, gmfn);
-    if (getPageFor(machine, this.frame, domain.id, this.#writable)) return GNTST_okay;
-    return ownerOf(machine, this.frame) === domain.id ? GNTST_general_error : GNTST_bad_page;
-  }
-
-  /** acquire_grant_for_copy(): pins the grant and takes a reference to its frame. */
-  #acquireGrant(caller: Domain, granter: Domain, ref: number): number {
-    const active = activeEntryAcquire(granter, ref);
-    if (active === 0) return GNTST_bad_gntref;
-    this.#active = active;
-    this.#shared = sharedEntryV1(granter, ref);
-    const status = this.#pin(caller, granter, active, this.#shared);
-    activeEntryRelease(granter, active);
-    return status;
-  }
-
-  #pin(caller: Domain, granter: Domain, active: number, shared: number): number {
-    const { machine } = granter;
-    const { u16, u32 } = machine.heap;
-    const readonly = !this.#writable;
-    const pin = u32[(active + PIN) >>> 2]!;
-    const increment = readonly ? GNTPIN_hstr_inc : GNTPIN_hstw_inc;
-    if (pin !== 0) {
-      const other = u16[(active + DOMID) >>> 1] !== caller.id;
-      if (other || (pin & overflowMask(increment)) !== 0) return GNTST_general_error;
-    }
-    const checked = pin !== 0 && (readonly || (pin & GNTPIN_writers) !== 0);
-    if (checked && granter.isDying) return GNTST_bad_domain;
-    let status = GNTST_okay as number;
-    if (!checked) {
-      status = setStatusV1(machine, shared, active, caller.id, readonly, false);
-      if (status !== GNTST_okay) return status;
-      const granted = u32[(shared + 4) >>> 2]!;
-      status =
-        pin === 0
-          ? pinFrame(granter, active, granted, caller.id)
-          : sameFrame(granter, active, granted);
-    }
-    const frame = u32[(active + FRAME) >>> 2]!;
-    if (status === GNTST_okay && !getPageFor(machine, frame, granter.id, this.#writable)) {
-      status = GNTST_general_error;
-    }
-    if (status === GNTST_okay) {
-      this.frame = frame;
-      u32[(active + PIN) >>> 2] = pin + increment;
-    } else reduceStatusForPin(machine, shared, active, readonly);
-    return status;
-  }
-
-  /** release_grant_for_copy(). */
-  #releaseGrant(granter: Domain): void {
-    const { machine } = granter;
-    const active = this.#active;
-    activeEntryReacquire(granter, active);
-    machine.heap.u32[(active + PIN) >>> 2]! -= this.#writable ? GNTPIN_hstw_inc : GNTPIN_hstr_inc;
-    reduceStatusForPin(machine, this.#shared, active, !this.#writable);
-    activeEntryRelease(granter, active);
+    const { domain } = this;
+    if (domain === undefined) return;
+    this.domain = undefined;
+    // The pin first: the page keeps its granter, should that die, until the pin is gone.
+    if (this.byRef) releaseGrant(domain, this.name, this.active, !this.writable);
+    putPageFor(domain.machine, this.frame, this.writable);
   }
 }
 
-/** The first writer of an entry that readers have pinned must find a frame of the granter's, and the one they pinned. */
-function sameFrame(granter: Domain, active: number, granted: number): number {
-  const { machine } = granter;
-  const frame = frameNamed(granter, granted);
-  if (ownerOf(machine, frame) !== granter.id) return GNTST_bad_page;
-  const pinned = machine.heap.u32[(active + FRAME) >>> 2]!;
-  return frame === pinned ? GNTST_okay : GNTST_general_error;
-}
-
+// Constants of this module: V8 folds them into the code, what is imported it does not.
+const PAGE = PAGE_SIZE;
+const BY_REF = { source: GNTCOPY_source_gref, dest: GNTCOPY_dest_gref };
 const source = new CopyBuf(false);
 const dest = new CopyBuf(true);
+/** What the batch has done so far. */
+const done = { copies: 0, bytes: 0 };
 
 /** Copies `count` elements; each has its own status, and none stops the rest. */
 export function copy(caller: Domain, ops: readonly GnttabCopy[], count: number): void {
-  let bytes = 0;
-  let copies = 0;
-  const { trace } = caller.machine;
   for (let i = 0; i < count; i++) {
     const op = ops[i]!;
-    op.status = copyOne(caller, op);
-    if (op.status === GNTST_okay) {
-      copies += 1;
-      bytes += op.len;
-    } else {
-      source.release();
-      dest.release();
-    }
-    if (trace.enabled) {
-      const { source: from, dest: to, len, status, flags } = op;
-      const sourceName = flags & GNTCOPY_source_gref ? from.ref : from.gmfn;
-      const destName = flags & GNTCOPY_dest_gref ? to.ref : to.gmfn;
-      trace.emit(TRACE.grantCopy, caller.id, sourceName, destName, len, status, flags);
-    }
+    // A grant that Xen would have tried for ever: nobody but the granter can end that.
+    if (!copyOne(caller, op)) op.status = GNTST_general_error;
   }
+  copyEnd(caller);
+}
+
+/**
+ * Copies one element, and keeps its pages claimed for the next. False: "try again" (-ERESTART), with nothing done and no
+ * status: its grant is pinned as something else than it is now.
+ */
+export function copyOne(caller: Domain, op: GnttabCopy): boolean {
+  const status = tryCopy(caller, op);
+  if (status === GNTST_okay) {
+    done.copies += 1;
+    done.bytes += op.len;
+  } else copyRelease();
+  if (status === TRY_AGAIN) return false;
+  op.status = status;
+  if (caller.machine.trace.enabled) traceCopy(caller, op);
+  return true;
+}
+
+function traceCopy(
+  caller: Domain,
+  { source: from, dest: to, len, flags, status }: GnttabCopy,
+): void {
+  const sourceName = flags & GNTCOPY_source_gref ? from.ref : from.gmfn;
+  const destName = flags & GNTCOPY_dest_gref ? to.ref : to.gmfn;
+  const { trace } = caller.machine;
+  trace.emit(TRACE.grantCopy, caller.id, sourceName, destName, len, status, flags);
+}
+
+/** The end of a batch, or of what is done of it: what is claimed is released. */
+export function copyEnd(caller: Domain): void {
+  copyRelease();
+  caller.count(COUNTER.copies, done.copies);
+  caller.count(COUNTER.copiedBytes, done.bytes);
+  done.copies = 0;
+  done.bytes = 0;
+  caller.machine.reap();
+}
+
+function copyRelease(): void {
   source.release();
   dest.release();
-  caller.machine.reap();
-  caller.count(COUNTER.copies, copies);
-  caller.count(COUNTER.copiedBytes, bytes);
 }
 
 /** Order of checks: source domain, dest domain, source page, dest page, and only then offsets and length. */
-function copyOne(caller: Domain, op: GnttabCopy): number {
-  if (op.len === 0) return GNTST_okay;
-  const sourceByRef = (op.flags & GNTCOPY_source_gref) !== 0;
-  const destByRef = (op.flags & GNTCOPY_dest_gref) !== 0;
-  const sourceDomain = sideDomain(caller, op.source, sourceByRef);
+function tryCopy(caller: Domain, op: GnttabCopy): number {
+  const { source: from, dest: to, len, flags } = op;
+  if (len === 0) return GNTST_okay;
+  const sourceByRef = (flags & BY_REF.source) !== 0;
+  const destByRef = (flags & BY_REF.dest) !== 0;
+  const sourceDomain = sideDomain(caller, from, sourceByRef);
   if (typeof sourceDomain === 'number') return sourceDomain;
-  const destDomain = sideDomain(caller, op.dest, destByRef);
+  const destDomain = sideDomain(caller, to, destByRef);
   if (typeof destDomain === 'number') return destDomain;
-  let status = source.claim(caller, op.source, sourceByRef, sourceDomain);
-  if (status !== GNTST_okay) return status;
-  status = dest.claim(caller, op.dest, destByRef, destDomain);
-  if (status !== GNTST_okay) return status;
-  if (op.source.offset + op.len > PAGE_SIZE || op.dest.offset + op.len > PAGE_SIZE) {
-    return GNTST_bad_copy_arg;
+  let status = source.claim(caller, from, sourceByRef, sourceDomain);
+  if (status !== 0) return status;
+  status = dest.claim(caller, to, destByRef, destDomain);
+  if (status !== 0) return status;
+  const fromOffset = from.offset;
+  const toOffset = to.offset;
+  if (fromOffset + len > PAGE || toOffset + len > PAGE) return GNTST_bad_copy_arg;
+  if (!inWindow(source, fromOffset, len) || !inWindow(dest, toOffset, len)) {
+    return GNTST_general_error;
   }
-  caller.machine.copyBytes(
-    frameAddress(dest.frame) + op.dest.offset,
-    frameAddress(source.frame) + op.source.offset,
-    op.len,
-  );
+  caller.machine.copyBytes(dest.frame * PAGE + toOffset, source.frame * PAGE + fromOffset, len);
   return GNTST_okay;
 }
+
+const inWindow = (buf: CopyBuf, offset: number, len: number): boolean =>
+  offset >= buf.start && offset + len <= buf.start + buf.length;
 
 /** gnttab_copy_lock_domain(): a frame number may only name the caller's own page. */
 function sideDomain(caller: Domain, ptr: GnttabCopyPtr, byRef: boolean): Domain | number {

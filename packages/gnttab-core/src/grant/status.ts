@@ -1,6 +1,7 @@
 /**
- * The in-use bits of a shared entry: set when a grant is first pinned, cleared when its last pin goes. They live in the
- * word that the guest writes too, so every change is one atomic step and a word that will not hold still is refused.
+ * The in-use bits of a grant: set when it is first pinned, cleared when its last pin goes. In version 1 they live in the
+ * flags, a word that the guest writes too, so every change is one atomic step and a word that will not hold still is
+ * refused. In version 2 they are in a word of their own, which only Xen writes.
  */
 import {
   GNTST_general_error,
@@ -9,44 +10,65 @@ import {
   GTF_reading,
   GTF_readonly,
   GTF_sub_page,
+  GTF_transitive,
   GTF_type_mask,
   GTF_writing,
 } from '../abi/grant-table.ts';
 import type { Machine } from '../machine/machine.ts';
-import { activeEntry, GNTPIN_writers } from './structs.ts';
+import { GNTPIN_writers } from './structs.ts';
 
-const PIN = activeEntry.offset.pin;
 /** Attempts at a shared word before the guest is taken to be changing it on purpose. */
 export const MAX_RETRIES = 4;
 
+/** The bits of a type that must be right: sub-page grants can be copied and not mapped. */
+export const FOR_MAP = GTF_type_mask | GTF_sub_page;
+export const FOR_COPY = GTF_type_mask;
+
+// Constants of this module: V8 folds them into the code, what is imported it does not.
+const READING = GTF_reading;
+const WRITING = GTF_writing;
+const BOTH = GTF_reading | GTF_writing;
+const READONLY = GTF_readonly;
+const PERMIT_ACCESS = GTF_permit_access;
+const WRITERS = GNTPIN_writers;
+
 /**
- * _set_status_v1(): checks type and domid in one look at flags and domid together (unless the entry is pinned: then what
+ * _set_status(): checks type and domid in one look at flags and domid together (unless the entry is pinned: then what
  * was checked holds), and marks the grant as read, or read and written.
  *
  * @param shared byte offset in bank 0 of the shared entry
- * @param forMap sub-page grants cannot be mapped
+ * @param status of the word with the in-use bits: the same in version 1
+ * @param typeMask FOR_MAP or FOR_COPY
  */
-export function setStatusV1(
+export function setStatus(
   machine: Machine,
   shared: number,
-  active: number,
+  status: number,
+  pinned: boolean,
   domid: number,
   readonly: boolean,
-  forMap: boolean,
+  typeMask: number,
 ): number {
-  const { i32, u32 } = machine.heap;
-  const mask = forMap ? GTF_type_mask | GTF_sub_page : GTF_type_mask;
-  const pinned = u32[(active + PIN) >>> 2] !== 0;
-  const use = readonly ? GTF_reading : GTF_reading | GTF_writing;
+  return status === shared
+    ? setStatusV1(machine, shared, pinned, domid, readonly, typeMask)
+    : setStatusV2(machine, shared, status, pinned, domid, readonly, typeMask);
+}
+
+/** _set_status_v1(): check and mark in one compare and exchange. */
+function setStatusV1(
+  { i32, native }: Machine,
+  shared: number,
+  pinned: boolean,
+  domid: number,
+  readonly: boolean,
+  typeMask: number,
+): number {
   // A plain look will do: the exchange fails if it was stale.
   let seen = i32[shared >>> 2]!;
   for (let retries = 0; retries <= MAX_RETRIES; retries++) {
-    const grantedTo = seen >>> 16;
-    if (!pinned && ((seen & mask) !== GTF_permit_access || grantedTo !== domid)) {
-      return GNTST_general_error;
-    }
-    if (!readonly && (seen & GTF_readonly) !== 0) return GNTST_general_error;
-    const previous = machine.native.cas(shared, seen, seen | use);
+    const granted = (seen & typeMask) === PERMIT_ACCESS && seen >>> 16 === domid;
+    if (!(pinned || granted) || (!readonly && (seen & READONLY) !== 0)) break;
+    const previous = native.cas(shared, seen, seen | (readonly ? READING : BOTH));
     if (previous === seen) return GNTST_okay;
     seen = previous;
   }
@@ -54,18 +76,48 @@ export function setStatusV1(
 }
 
 /**
+ * _set_status_v2(): mark, and look again: the guest invalidates an entry by clearing its flags *before* it looks at the
+ * status, so one of the two sees the other.
+ */
+function setStatusV2(
+  { i32, native }: Machine,
+  shared: number,
+  status: number,
+  pinned: boolean,
+  domid: number,
+  readonly: boolean,
+  typeMask: number,
+): number {
+  const refused = (seen: number): boolean =>
+    (!readonly && (seen & READONLY) !== 0) || !(pinned || permits(seen, domid, typeMask));
+  if (refused(i32[shared >>> 2]!)) return GNTST_general_error;
+  // An atomic step is the barrier between the mark and the second look.
+  native.or16(status, readonly ? READING : BOTH);
+  if (!refused(i32[shared >>> 2]!)) return GNTST_okay;
+  native.and16(status, ~(pinned ? WRITING : BOTH) & 0xffff);
+  return GNTST_general_error;
+}
+
+/** The header of a version 2 entry lets `domid` in; a transitive one can be copied. */
+function permits(seen: number, domid: number, typeMask: number): boolean {
+  const type = seen & typeMask;
+  const fits = type === PERMIT_ACCESS || (typeMask === FOR_COPY && type === GTF_transitive);
+  return fits && seen >>> 16 === domid;
+}
+
+/**
  * reduce_status_for_pin(): after a pin was dropped, clears the bits that no remaining pin justifies. Only the 16 bits of
- * the flags are touched.
+ * the flags (or of the status word) are touched.
+ *
+ * @param pin what is left of it
  */
 export function reduceStatusForPin(
   machine: Machine,
-  shared: number,
-  active: number,
+  status: number,
+  pin: number,
   readonly: boolean,
 ): void {
-  const pin = machine.heap.u32[(active + PIN) >>> 2]!;
-  let clear = 0;
-  if (!readonly && (pin & GNTPIN_writers) === 0) clear |= GTF_writing;
-  if (pin === 0) clear |= GTF_reading;
-  if (clear !== 0) machine.native.and16(shared, ~clear & 0xffff);
+  let clear = pin === 0 ? READING : 0;
+  if (!readonly && (pin & WRITERS) === 0) clear |= WRITING;
+  if (clear !== 0) machine.native.and16(status, ~clear & 0xffff);
 }

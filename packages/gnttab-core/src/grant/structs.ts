@@ -1,5 +1,5 @@
 /** Xen's private structs of the grant table: active entries and map track entries. Source: docs/misc/grant-tables.txt of Xen. */
-import { i32, struct, u16, u32 } from '../abi/struct.ts';
+import { i32, struct, u16, u32, u8 } from '../abi/struct.ts';
 import { DOMAIN, grantTable } from '../machine/layout.ts';
 
 /** struct active_grant_entry: what Xen believes of a grant in use, whatever the guest writes meanwhile. */
@@ -11,7 +11,8 @@ export const activeEntry = struct(
     pin: u32,
     /** Who was granted access. */
     domid: u16,
-    pad: u16,
+    /** Not in Xen: which time limit this use of the grant has, 0 if none. */
+    limit: u16,
     /** The granted machine frame. */
     frame: u32,
     /** The same as the granter named it. */
@@ -34,15 +35,25 @@ export const maptrackEntry = struct(
     /** The reference; in a free entry, the next free handle. */
     ref: u32,
     /** GNTMAP_*; written last when an entry is filled, 0 when it is free. */
-    flags: u16,
+    flags: u8,
+    /** Virtual CPU whose queue the handle goes back to. */
+    vcpu: u8,
     /** Owner of the mapped frame. */
     domid: u16,
-    vcpu: u32,
+    /** Not in Xen: where the host mapping is; see places.ts and host-mapping.ts, `hostPlace`. */
+    place: u32,
     /** Serial number of the owner: its id may come to be another domain's. */
     serial: u32,
   },
   { size: 16 },
 );
+/**
+ * grant_mapping.flags, not in Xen: the grant was taken back while it was mapped. The entry has no pins any more and waits
+ * for its unmap; `ref` is the frame of the private copy that is mapped instead, INVALID_MFN if nothing is.
+ */
+export const MAPTRACK_revoked = 0x80;
+/** grant_mapping.place: the mapping is nowhere any more, and only its pin is left. */
+export const NO_PLACE = 0xffff_ffff;
 export const MAPTRACK_PER_PAGE = 256;
 export const MAPTRACK_TAIL = 0xffff_ffff;
 

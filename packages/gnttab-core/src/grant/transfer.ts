@@ -3,6 +3,7 @@
  * receiver is looked at, so every failure but GNTST_bad_page loses it, as the header says.
  */
 import {
+  GNTST_address_too_big,
   GNTST_bad_domain,
   GNTST_bad_page,
   GNTST_general_error,
@@ -14,18 +15,21 @@ import {
 import { COUNTER } from '../machine/counters.ts';
 import type { Domain } from '../machine/machine.ts';
 import {
+  allocFreePage,
   assignReserved,
   freeStolenPage,
   reservePage,
   stealPage,
   unreservePage,
 } from '../machine/frame-table.ts';
-import { INVALID_MFN } from '../machine/layout.ts';
+import { DOMAIN, INVALID_MFN } from '../machine/layout.ts';
 import { gfnToMfn, p2m_ram_rw, setP2m } from '../machine/p2m.ts';
+import { frameAddress, PAGE_SHIFT, PAGE_SIZE } from '../machine/page.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
+import { grantedFrame, setGrantedFrame } from './frames.ts';
 import { MAX_RETRIES } from './status.ts';
 import { GT } from './structs.ts';
-import { nrGrantEntries, sharedEntryV1 } from './table.ts';
+import { grantVersion, nrGrantEntries, sharedEntryOf } from './table.ts';
 
 /** struct gnttab_transfer. */
 export class GnttabTransfer {
@@ -54,30 +58,48 @@ function transferOne(caller: Domain, op: GnttabTransfer): number {
     freeStolenPage(machine, op.mfn);
     return GNTST_bad_domain;
   }
+  const frame = withinReach(receiver, op.mfn);
+  if (frame === INVALID_MFN) return GNTST_address_too_big;
   // Room first: a committed entry has its receiver spinning until the frame is there.
   const room = reservePage(receiver);
   if (!room || !prepareForTransfer(receiver, caller.id, op.ref)) {
     if (room) unreservePage(receiver);
-    freeStolenPage(machine, op.mfn);
+    freeStolenPage(machine, frame);
     return GNTST_general_error;
   }
-  assignReserved(receiver, op.mfn);
-  complete(receiver, op.ref, op.mfn);
+  assignReserved(receiver, frame);
+  complete(receiver, caller.id, op.ref, frame);
   return GNTST_okay;
+}
+
+/**
+ * A stolen frame as the receiver can have it: where its addresses are too narrow for this one, the contents move to one
+ * that is not, or are lost with INVALID_MFN. A version 1 entry holds 32 bits of frame number, more than the machine has.
+ */
+function withinReach(receiver: Domain, frame: number): number {
+  const { machine, base } = receiver;
+  const bits = machine.u32[(base + DOMAIN.address_bits) >>> 2]!;
+  const limit = bits === 0 ? INVALID_MFN : 2 ** Math.max(bits - PAGE_SHIFT, 0);
+  if (frame < limit) return frame;
+  const low = allocFreePage(machine, limit);
+  if (low !== INVALID_MFN) {
+    machine.copyBytes(frameAddress(low), frameAddress(frame), PAGE_SIZE);
+  }
+  freeStolenPage(machine, frame);
+  return low;
 }
 
 /** gnttab_prepare_for_transfer(): commits the entry, if it says exactly "accept a transfer from this domain". */
 function prepareForTransfer(receiver: Domain, domid: number, ref: number): boolean {
   const { native } = receiver.machine;
-  const { i32 } = receiver.machine.heap;
   native.readLock(receiver.base + GT.lock);
   let committed = false;
   if (ref < nrGrantEntries(receiver)) {
-    const word = sharedEntryV1(receiver, ref) >>> 2;
+    const shared = sharedEntryOf(receiver, ref);
     const expected = (domid << 16) | GTF_accept_transfer;
-    let seen = Atomics.load(i32, word);
+    let seen = receiver.machine.i32[shared >>> 2]!;
     for (let retries = 0; retries <= MAX_RETRIES && seen === expected; retries++) {
-      const previous = Atomics.compareExchange(i32, word, seen, seen | GTF_transfer_committed);
+      const previous = native.cas(shared, seen, seen | GTF_transfer_committed);
       committed = previous === seen;
       if (committed) break;
       seen = previous;
@@ -87,14 +109,23 @@ function prepareForTransfer(receiver: Domain, domid: number, ref: number): boole
   return committed;
 }
 
-/** Writes the frame and then, after a barrier, that the transfer is complete: the receiver may be spinning on it. */
-function complete(receiver: Domain, ref: number, mfn: number): void {
-  const { native } = receiver.machine;
-  const { u16, u32 } = receiver.machine.heap;
+/**
+ * Writes the frame and then, after a barrier, that the transfer is complete: the receiver may be spinning on it. A
+ * translated receiver finds the frame at the gfn that its entry names.
+ */
+function complete(receiver: Domain, domid: number, ref: number, frame: number): void {
+  const { machine } = receiver;
+  const { native } = machine;
   native.readLock(receiver.base + GT.lock);
-  const shared = sharedEntryV1(receiver, ref);
-  if (receiver.translated) setP2m(receiver, u32[(shared + 4) >>> 2]!, mfn, p2m_ram_rw);
-  else u32[(shared + 4) >>> 2] = mfn;
-  Atomics.or(u16, shared >>> 1, GTF_transfer_completed);
+  const committed = (domid << 16) | GTF_accept_transfer | GTF_transfer_committed;
+  const valid = ref < nrGrantEntries(receiver);
+  const shared = valid ? sharedEntryOf(receiver, ref) : 0;
+  // The receiver may have changed its table's version meanwhile: then the entry is another, and the frame just its own.
+  if (valid && machine.i32[shared >>> 2] === committed) {
+    const version = grantVersion(receiver);
+    if (!receiver.translated) setGrantedFrame(machine, shared, version, frame);
+    else setP2m(receiver, grantedFrame(machine, shared, version), frame, p2m_ram_rw);
+    native.or16(shared, GTF_transfer_completed);
+  }
   native.readUnlock(receiver.base + GT.lock);
 }

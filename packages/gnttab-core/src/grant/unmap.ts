@@ -1,4 +1,4 @@
-/** GNTTABOP_unmap_grant_ref (grant_table.h), and the release of all mappings of a domain that dies. */
+/** GNTTABOP_unmap_grant_ref and GNTTABOP_unmap_and_replace (grant_table.h). */
 import {
   GNTMAP_device_map,
   GNTMAP_host_map,
@@ -13,18 +13,16 @@ import { putPageFor } from '../machine/frame-table.ts';
 import type { Domain } from '../machine/machine.ts';
 import { PAGE_SIZE } from '../machine/page.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
-import { destroyHostMapping } from './host-mapping.ts';
+import { ACT } from './active.ts';
+import { hostPlace, replaceHostMapping } from './host-mapping.ts';
 import { granterOf, maptrackEntryOf, nrMaptrackEntries, putMaptrackHandle } from './maptrack.ts';
-import { reduceStatusForPin } from './status.ts';
-import {
-  activeEntry,
-  GNTPIN_devr_inc,
-  GNTPIN_devw_inc,
-  GNTPIN_hstr_inc,
-  GNTPIN_hstw_inc,
-  maptrackEntry,
-} from './structs.ts';
-import { activeEntryAcquire, activeEntryRelease, sharedEntryV1 } from './table.ts';
+import { movePlace } from './places.ts';
+import { dropPins } from './release.ts';
+import { unmapRevoked } from './revoke.ts';
+import { MAPTRACK_revoked, maptrackEntry } from './structs.ts';
+import { activeEntryAcquire, activeEntryRelease } from './table.ts';
+
+const { frame: FRAME } = ACT;
 
 /** struct gnttab_unmap_grant_ref. An address of zero leaves that half of the mapping alone. */
 export class GnttabUnmapGrantRef {
@@ -34,110 +32,120 @@ export class GnttabUnmapGrantRef {
   status = 0;
 }
 
-const { pin: PIN, frame: FRAME } = activeEntry.offset;
-const { ref: REF, flags: FLAGS, domid: DOMID } = maptrackEntry.offset;
+/** struct gnttab_unmap_and_replace: the mapping of `newAddr` takes the place of the one at `hostAddr`. */
+export class GnttabUnmapAndReplace {
+  hostAddr = 0;
+  newAddr = 0;
+  handle = 0;
+  status = 0;
+}
+
+const { ref: REF, flags: FLAGS, domid: DOMID, place: PLACE } = maptrackEntry.offset;
+const HALVES = GNTMAP_host_map | GNTMAP_device_map;
 
 /** Destroys the halves of a mapping that the addresses name; the handle is free when none is left. */
 export function unmapGrantRef(mapper: Domain, op: GnttabUnmapGrantRef): void {
+  op.status = unmap(mapper, op.handle, op.hostAddr, op.devBusAddr, 0);
+}
+
+/** The same for the host half; the page table entry of `newAddr` is moved to where it was. */
+export function unmapAndReplace(mapper: Domain, op: GnttabUnmapAndReplace): void {
+  op.status = unmap(mapper, op.handle, op.hostAddr, 0, op.newAddr);
+}
+
+function unmap(
+  mapper: Domain,
+  handle: number,
+  hostAddr: number,
+  devBusAddr: number,
+  newAddr: number,
+): number {
   const { machine } = mapper;
   let dom = 0;
   let ref = 0;
-  if (op.handle >= nrMaptrackEntries(mapper)) op.status = GNTST_bad_handle;
-  else {
-    const entry = maptrackEntryOf(mapper, op.handle);
-    dom = machine.heap.u16[(entry + DOMID) >>> 1]!;
-    ref = machine.heap.u32[(entry + REF) >>> 2]!;
-    op.status = unmapEntry(mapper, entry, op);
+  let status = GNTST_bad_handle as number;
+  if (handle < nrMaptrackEntries(mapper)) {
+    const entry = maptrackEntryOf(mapper, handle);
+    dom = machine.u16[(entry + DOMID) >>> 1]!;
+    ref = machine.u32[(entry + REF) >>> 2]!;
+    status = unmapEntry(mapper, handle, entry, hostAddr, devBusAddr, newAddr);
   }
   machine.reap();
-  if (op.status === GNTST_okay) mapper.count(COUNTER.unmaps);
-  machine.trace.emit(TRACE.unmapGrantRef, mapper.id, dom, ref, op.handle, op.status);
+  if (status === GNTST_okay) mapper.count(COUNTER.unmaps);
+  machine.trace.emit(TRACE.unmapGrantRef, mapper.id, dom, ref, handle, status);
+  return status;
 }
 
-function unmapEntry(mapper: Domain, entry: number, op: GnttabUnmapGrantRef): number {
+function unmapEntry(
+  mapper: Domain,
+  handle: number,
+  entry: number,
+  hostAddr: number,
+  devBusAddr: number,
+  newAddr: number,
+): number {
   const { machine } = mapper;
-  const { u16, u32 } = machine.heap;
-  if (Atomics.load(u16, (entry + FLAGS) >>> 1) === 0) return GNTST_bad_handle;
+  const { u8, u32 } = machine;
+  const mode = u8[entry + FLAGS]!;
+  if (mode === 0) return GNTST_bad_handle;
+  if ((mode & MAPTRACK_revoked) !== 0) {
+    return unmapRevoked(mapper, handle, entry, hostAddr, devBusAddr, newAddr);
+  }
   const ref = u32[(entry + REF) >>> 2]!;
   const granter = granterOf(mapper, entry);
   if (granter === undefined) return GNTST_bad_domain;
   const active = activeEntryAcquire(granter, ref);
   if (active === 0) return GNTST_bad_handle;
   // Another thread may have freed the entry before we had its lock.
-  const flags = Atomics.load(u16, (entry + FLAGS) >>> 1);
+  const flags = u8[entry + FLAGS]!;
   const same =
-    flags !== 0 && granterOf(mapper, entry) === granter && u32[(entry + REF) >>> 2] === ref;
-  const status = same ? unmapActive(mapper, granter, active, entry, flags, op) : GNTST_bad_handle;
+    flags !== 0 &&
+    (flags & MAPTRACK_revoked) === 0 &&
+    granterOf(mapper, entry) === granter &&
+    u32[(entry + REF) >>> 2] === ref;
+  const released = same
+    ? releaseHalves(mapper, active, flags, hostAddr, devBusAddr, newAddr)
+    : GNTST_bad_handle;
+  if (released > 0) {
+    if ((released & GNTMAP_host_map) !== 0) {
+      notePlace(mapper, handle, hostPlace(mapper, hostAddr, flags), newAddr);
+    }
+    dropPins(granter, ref, active, released | (flags & GNTMAP_readonly));
+    const left = flags & ~released;
+    const gone = (left & HALVES) === 0;
+    u8[entry + FLAGS] = gone ? 0 : left;
+    if (gone) putMaptrackHandle(mapper, handle);
+  }
   activeEntryRelease(granter, active);
   if (granter.isDying) machine.emptied.push(granter);
-  return status;
+  return released > 0 ? GNTST_okay : released;
 }
 
-/** All or nothing: an address that does not fit releases neither half. */
-function unmapActive(
+/** The mapping at `place` went, which may have been another's than the handle's; or that of `newAddr` is there now. */
+function notePlace(mapper: Domain, handle: number, place: number, newAddr: number): void {
+  const own = mapper.machine.u32[(maptrackEntryOf(mapper, handle) + PLACE) >>> 2]!;
+  if (own !== place) movePlace(mapper, place, own, handle);
+  if (newAddr !== 0) movePlace(mapper, hostPlace(mapper, newAddr, GNTMAP_host_map), place, handle);
+}
+
+/** Takes the mappings away that are named: GNTMAP_* of the halves that went, or a status. All or nothing. */
+function releaseHalves(
   mapper: Domain,
-  granter: Domain,
   active: number,
-  entry: number,
   flags: number,
-  op: GnttabUnmapGrantRef,
+  hostAddr: number,
+  devBusAddr: number,
+  newAddr: number,
 ): number {
   const { machine } = mapper;
-  const { u16, u32 } = machine.heap;
-  const frame = u32[(active + FRAME) >>> 2]!;
-  const readonly = (flags & GNTMAP_readonly) !== 0;
-  const device = op.devBusAddr !== 0 && (flags & GNTMAP_device_map) !== 0;
-  const host = op.hostAddr !== 0 && (flags & GNTMAP_host_map) !== 0;
-  if (device && op.devBusAddr !== frame * PAGE_SIZE) return GNTST_bad_dev_addr;
-  let pin = u32[(active + PIN) >>> 2]!;
-  let left = flags;
-  if (host) {
-    const status = destroyHostMapping(mapper, op.hostAddr, frame, readonly);
+  const frame = machine.u32[(active + FRAME) >>> 2]!;
+  const device = devBusAddr !== 0 ? flags & GNTMAP_device_map : 0;
+  const host = hostAddr !== 0 ? flags & GNTMAP_host_map : 0;
+  if (device !== 0 && devBusAddr !== frame * PAGE_SIZE) return GNTST_bad_dev_addr;
+  if (host !== 0) {
+    const status = replaceHostMapping(mapper, hostAddr, frame, newAddr, flags);
     if (status !== GNTST_okay) return status;
-    pin -= readonly ? GNTPIN_hstr_inc : GNTPIN_hstw_inc;
-    left &= ~GNTMAP_host_map;
   }
-  if (device) {
-    putPageFor(machine, frame, !readonly);
-    pin -= readonly ? GNTPIN_devr_inc : GNTPIN_devw_inc;
-    left &= ~GNTMAP_device_map;
-  }
-  if (!host && !device) return GNTST_okay;
-  u32[(active + PIN) >>> 2] = pin;
-  const shared = sharedEntryV1(granter, u32[(entry + REF) >>> 2]!);
-  reduceStatusForPin(machine, shared, active, readonly);
-  const gone = (left & (GNTMAP_host_map | GNTMAP_device_map)) === 0;
-  Atomics.store(u16, (entry + FLAGS) >>> 1, gone ? 0 : left);
-  if (gone) putMaptrackHandle(mapper, op.handle);
-  return GNTST_okay;
-}
-
-/**
- * gnttab_release_mappings(): a dying domain's pins on other domains' grants go. Its page table or p2m entries, which
- * hold the frames, are taken apart by whoever destroys its memory.
- */
-export function releaseMappings(dying: Domain): void {
-  const { machine } = dying;
-  const { u16, u32 } = machine.heap;
-  for (let handle = 0; handle < nrMaptrackEntries(dying); handle++) {
-    const entry = maptrackEntryOf(dying, handle);
-    const flags = u16[(entry + FLAGS) >>> 1]!;
-    if (flags === 0) continue;
-    u16[(entry + FLAGS) >>> 1] = 0;
-    const ref = u32[(entry + REF) >>> 2]!;
-    const granter = granterOf(dying, entry);
-    if (granter === undefined) continue;
-    const active = activeEntryAcquire(granter, ref);
-    const readonly = (flags & GNTMAP_readonly) !== 0;
-    if ((flags & GNTMAP_host_map) !== 0) {
-      u32[(active + PIN) >>> 2]! -= readonly ? GNTPIN_hstr_inc : GNTPIN_hstw_inc;
-    }
-    if ((flags & GNTMAP_device_map) !== 0) {
-      u32[(active + PIN) >>> 2]! -= readonly ? GNTPIN_devr_inc : GNTPIN_devw_inc;
-      putPageFor(machine, u32[(active + FRAME) >>> 2]!, !readonly);
-    }
-    reduceStatusForPin(machine, sharedEntryV1(granter, ref), active, readonly);
-    activeEntryRelease(granter, active);
-    if (granter.isDying) machine.emptied.push(granter);
-  }
+  if (device !== 0) putPageFor(machine, frame, (flags & GNTMAP_readonly) === 0);
+  return host | device;
 }

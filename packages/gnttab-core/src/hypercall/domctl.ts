@@ -9,6 +9,7 @@ import {
   destroyGrantTable,
   type GrantTableLimits,
   initGrantTable,
+  initMaptrack,
   releaseMappings,
   sharedFramesIdle,
 } from '../grant/index.ts';
@@ -38,7 +39,8 @@ export function createDomain(machine: Machine, options: CreateDomainOptions): Do
   const { maxPort = EVTCHN_2L_NR_CHANNELS - 1 } = options;
   const domain = buildDomain(machine, options);
   try {
-    populateDomain(domain, options.pages);
+    populateDomain(domain, options);
+    initMaptrack(domain);
     if (!initGrantTable(domain, options) || !initEventChannels(domain, maxPort)) {
       throw new OutOfMemory(
         `domain ${domain.id}: no memory for its grant table and event channels`,

@@ -16,16 +16,24 @@ import {
 } from '../evtchn/index.ts';
 import {
   copy,
+  type GetStatusFrames,
+  getStatusFrames,
+  getVersion,
   type GnttabCopy,
   type GnttabMapGrantRef,
+  type GnttabSwapGrantRef,
   type GnttabTransfer,
+  type GnttabUnmapAndReplace,
   type GnttabUnmapGrantRef,
   mapGrantRef,
   type QuerySize,
   querySize,
+  setVersion,
   type SetupTable,
   setupTable,
+  swapGrantRef,
   transfer,
+  unmapAndReplace,
   unmapGrantRef,
 } from '../grant/index.ts';
 import { COUNTER } from '../machine/counters.ts';
@@ -55,8 +63,9 @@ export class Hypercalls {
   /** Every hypercall begins here. The code of a domain that was destroyed does not run: that is its driver's bug. */
   #enter(): void {
     const domain = this.#domain;
-    if (!domain.alive) {
-      throw new InvariantError(`a hypercall of domain ${domain.id}, which was destroyed`);
+    if (!domain.alive || domain.crashed) {
+      const end = domain.alive ? 'has crashed' : 'was destroyed';
+      throw new InvariantError(`a hypercall of domain ${domain.id}, which ${end}`);
     }
     domain.count(COUNTER.hypercalls);
   }
@@ -73,6 +82,18 @@ export class Hypercalls {
     for (let i = 0; i < count; i++) unmapGrantRef(this.#domain, ops[i]!);
   }
 
+  /** GNTTABOP_unmap_and_replace. */
+  gnttabUnmapAndReplace(ops: readonly GnttabUnmapAndReplace[], count = ops.length): void {
+    this.#enter();
+    for (let i = 0; i < count; i++) unmapAndReplace(this.#domain, ops[i]!);
+  }
+
+  /** GNTTABOP_swap_grant_ref. */
+  gnttabSwap(ops: readonly GnttabSwapGrantRef[], count = ops.length): void {
+    this.#enter();
+    for (let i = 0; i < count; i++) swapGrantRef(this.#domain, ops[i]!);
+  }
+
   /** GNTTABOP_transfer. */
   gnttabTransfer(ops: readonly GnttabTransfer[], count = ops.length): void {
     this.#enter();
@@ -85,7 +106,7 @@ export class Hypercalls {
     copy(this.#domain, ops, count);
   }
 
-  /** GNTTABOP_setup_table; `frames` are machine frames. */
+  /** GNTTABOP_setup_table. */
   setupTable(nrFrames: number, dom: number = DOMID_SELF): SetupTable {
     this.#enter();
     const op: SetupTable = { dom, nrFrames, status: 0, frames: [] };
@@ -99,6 +120,28 @@ export class Hypercalls {
     const op: QuerySize = { dom, nrFrames: 0, maxNrFrames: 0, status: 0 };
     querySize(this.#domain, op);
     return op;
+  }
+
+  /** GNTTABOP_get_status_frames: the first `nrFrames`, which the table must have. */
+  getStatusFrames(nrFrames: number, dom: number = DOMID_SELF): GetStatusFrames {
+    this.#enter();
+    const op: GetStatusFrames = { dom, nrFrames, status: 0, frames: [] };
+    getStatusFrames(this.#domain, op);
+    return op;
+  }
+
+  /** GNTTABOP_set_version: 0 or -errno. */
+  setGrantVersion(version: number): number {
+    this.#enter();
+    return setVersion(this.#domain, { version });
+  }
+
+  /** GNTTABOP_get_version: 1, 2 or -errno. */
+  getGrantVersion(dom: number = DOMID_SELF): number {
+    this.#enter();
+    const op = { dom, version: 0 };
+    const result = getVersion(this.#domain, op);
+    return result < 0 ? result : op.version;
   }
 
   /** EVTCHNOP_alloc_unbound: 0 or -errno. */

@@ -12,6 +12,7 @@ export const counterNames = [
   'copies',
   'copiedBytes',
   'transfers',
+  'revocations',
   'notificationsSent',
   'notificationsSuppressed',
   'upcalls',

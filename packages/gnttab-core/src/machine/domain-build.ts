@@ -1,10 +1,12 @@
 /** Building a domain's memory, and taking it apart. Grant table and event channels are added by their own code. */
-import { DOMID_FIRST_RESERVED } from '../abi/xen.ts';
+import { DOMID_FIRST_RESERVED, DOMID_INVALID } from '../abi/xen.ts';
 import type { Domain, Machine } from './machine.ts';
 import {
   allocDomainPage,
   allocXenHeapPage,
+  assignPage,
   freeXenHeapPage,
+  ownerOf,
   referenceCount,
   releaseAllocation,
   shareXenPageWithGuest,
@@ -13,14 +15,16 @@ import {
   DOMAIN,
   DOMAIN_privileged,
   DOMAIN_translated,
+  DOMAIN_unmap_on_overwrite,
   domainStruct,
   INVALID_MFN,
   machineHeader,
+  MAX_VCPUS,
   pageInfo,
 } from './layout.ts';
 import { invariant } from './errors.ts';
 import { clearAllP2m, p2m_ram_rw, setP2m } from './p2m.ts';
-import { type DomId, domId, frameAddress, PAGE_SIZE } from './page.ts';
+import { BANK_PAGES, type DomId, domId, frameAddress, PAGE_SIZE } from './page.ts';
 import { clearPageTable, ensureL1, mapOwnFrame, pteAddress } from './page-table.ts';
 import { freeTable } from './radix.ts';
 
@@ -38,6 +42,22 @@ export interface DomainOptions {
   type?: 'pv' | 'translated';
   /** Default: the next id that is free. */
   domid?: number;
+  /**
+   * The first `pages` frames of this foreign bank are the domain's memory, gfn n in frame n. A PV guest brings its own
+   * page tables too (`linkL1`). Default: frames of the heap, which a PV guest finds mapped at `vaBase`.
+   */
+  bank?: number;
+  /** PV: its page table covers virtual addresses from here on, 2 GiB of them. Default PV_VA_BASE. */
+  vaBase?: number;
+  /** Virtual CPUs. Default 1. */
+  vcpus?: number;
+  /** Widest machine address of a frame that it can take, in bits (XEN_DOMCTL_set_address_size). Default: any. */
+  addressBits?: number;
+  /**
+   * Overwriting a page table entry of another domain's frame releases its first map track entry, "as if unmap had been
+   * invoked" (the usage document; Xen until 2008). Default false: the mapping is gone, and its pin stays.
+   */
+  unmapOnOverwrite?: boolean;
 }
 
 /** Memory for a domain was not to be had. */
@@ -48,8 +68,12 @@ export class OutOfMemory extends Error {
 /** Creates the domain, still without pages. Throws OutOfMemory or RangeError, and has changed nothing then. */
 export function buildDomain(machine: Machine, options: DomainOptions): Domain {
   const { pages, maxPages = pages, privileged = false, type = 'pv' } = options;
+  const { vaBase = PV_VA_BASE, vcpus = 1, addressBits = 0, unmapOnOverwrite = false } = options;
   if (pages > maxPages) {
     throw new RangeError(`a domain of ${pages} pages cannot have at most ${maxPages}`);
+  }
+  if (!Number.isInteger(vcpus) || vcpus < 1 || vcpus > MAX_VCPUS) {
+    throw new RangeError(`${vcpus} virtual CPUs: allowed are 1 to ${MAX_VCPUS}`);
   }
   const id = claimDomid(machine, options.domid);
   const { heap } = machine;
@@ -59,13 +83,16 @@ export function buildDomain(machine: Machine, options: DomainOptions): Domain {
   const fields = domainStruct.cursor().at(heap.view, base);
   fields.domid = id;
   fields.flags =
-    (type === 'translated' ? DOMAIN_translated : 0) | (privileged ? DOMAIN_privileged : 0);
+    (type === 'translated' ? DOMAIN_translated : 0) |
+    (privileged ? DOMAIN_privileged : 0) |
+    (unmapOnOverwrite ? DOMAIN_unmap_on_overwrite : 0);
   fields.max_pages = maxPages;
   fields.page_list = INVALID_MFN;
   fields.p2m_root = p2mRoot!;
-  fields.va_base = PV_VA_BASE;
+  fields.va_base = vaBase;
   fields.pt_root = ptRoot;
-  fields.nr_vcpus = 1;
+  fields.nr_vcpus = vcpus;
+  fields.address_bits = addressBits;
   fields.shared_info = sharedInfo!;
   fields.serial = Atomics.add(heap.u32, machineHeader.offset.next_serial >>> 2, 1);
   heap.u32[machine.domainSlot(id)] = base;
@@ -74,21 +101,39 @@ export function buildDomain(machine: Machine, options: DomainOptions): Domain {
   return domain;
 }
 
-/** Gives a new domain its first pages; PV pages are mapped in its direct map. Throws OutOfMemory. */
-export function populateDomain(domain: Domain, pages: number): void {
-  for (let gfn = 0; gfn < pages; gfn++) populate(domain, gfn);
+/** Gives a new domain its first pages. Throws OutOfMemory, or RangeError for a bank that has not so many. */
+export function populateDomain(domain: Domain, { pages, bank }: DomainOptions): void {
+  for (let gfn = 0; gfn < pages; gfn++) {
+    if (bank === undefined) populateFromHeap(domain, gfn);
+    else populateFromBank(domain, bank, gfn);
+  }
 }
 
 /** Puts a fresh page behind `gfn`, mapped where a PV guest's direct map has it. */
-function populate(domain: Domain, gfn: number): void {
+function populateFromHeap(domain: Domain, gfn: number): void {
+  const { machine, base } = domain;
   const page = allocDomainPage(domain);
   const ready = page !== INVALID_MFN && setP2m(domain, gfn, page, p2m_ram_rw);
   if (!ready) throw new OutOfMemory(`domain ${domain.id}: no memory for its page ${gfn}`);
   if (domain.translated) return;
-  const va = PV_VA_BASE + gfn * PAGE_SIZE;
+  const va = machine.heap.u32[(base + DOMAIN.va_base) >>> 2]! + gfn * PAGE_SIZE;
   if (!ensureL1(domain, va))
     throw new OutOfMemory(`domain ${domain.id}: no memory for page tables`);
   invariant(mapOwnFrame(domain, pteAddress(domain, va), page, true), 'a fresh page can be mapped');
+}
+
+/** The guest's own memory: frame `gfn` of a foreign bank. */
+function populateFromBank(domain: Domain, bank: number, gfn: number): void {
+  const { machine } = domain;
+  const frame = bank * BANK_PAGES + gfn;
+  const foreign = machine.banks[bank]?.foreign === true && machine.pageInfo(frame) !== 0;
+  if (!foreign || ownerOf(machine, frame) !== DOMID_INVALID) {
+    throw new RangeError(`bank ${bank} has no free frame ${gfn} for domain ${domain.id}`);
+  }
+  invariant(assignPage(domain, frame), 'a domain may own its first pages');
+  if (!setP2m(domain, gfn, frame, p2m_ram_rw)) {
+    throw new OutOfMemory(`domain ${domain.id}: no memory for its page ${gfn}`);
+  }
 }
 
 /** `count` frames for the hypervisor, all or none. Throws OutOfMemory. */
@@ -138,7 +183,9 @@ export function relinquishMemory(domain: Domain): void {
 
 /** Nobody else holds a page of the domain's, or its shared info page. */
 export const memoryIdle = (domain: Domain): boolean =>
-  domain.totPages === 0 && referenceCount(domain.machine, domain.sharedInfo) === 1;
+  domain.totPages === 0 &&
+  domain.machine.u32[(domain.base + DOMAIN.private_copies) >>> 2] === 0 &&
+  referenceCount(domain.machine, domain.sharedInfo) === 1;
 
 /** Frees the struct domain itself, once the domain's memory is idle. */
 export function reapDomain(domain: Domain): void {

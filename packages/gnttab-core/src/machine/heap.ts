@@ -7,6 +7,7 @@ import {
   LAYOUT_VERSION,
   MACHINE_MAGIC,
   machineHeader,
+  NO_QUOTA,
   pageInfo,
 } from './layout.ts';
 import { PAGE_SIZE } from './page.ts';
@@ -51,11 +52,14 @@ export function takeUnused(heap: Bank, pages: number): number {
   return first;
 }
 
-/** Lays out an empty bank 0. `traceRecords` is the room of the trace ring. Throws RangeError if it is too small. */
-export function formatHeap(heap: Bank, traceRecords: number): void {
+/** Lays out an empty bank 0. `traceRecords` is the room of the trace ring, `flags` are MACHINE_*. Throws RangeError if it is too small. */
+export function formatHeap(heap: Bank, traceRecords: number, flags: number): void {
   const header = machineHeader.cursor().at(heap.view, 0);
   header.magic = MACHINE_MAGIC;
   header.layout_version = LAYOUT_VERSION;
+  header.flags = flags;
+  header.xen_heap_quota = NO_QUOTA;
+  header.domain_heap_quota = NO_QUOTA;
   header.free_head = INVALID_MFN;
   header.unused_from = pagesFor(machineHeader.size);
   header.free_pages = heap.pages - header.unused_from;

@@ -39,10 +39,24 @@ export const machineHeader = struct('machine_header', {
   next_domid: u32,
   /** Domains created so far. */
   next_serial: u32,
+  /** Time limits put on grants so far. */
+  grant_limits: u32,
+  /** MACHINE_*. */
+  flags: u32,
+  /** Pages that may still be allocated for the hypervisor, and for domains; NO_QUOTA is as many as there are. */
+  xen_heap_quota: u32,
+  domain_heap_quota: u32,
   banks: array(bankEntry, MAX_BANKS),
 });
+export const NO_QUOTA = 0xffff_ffff;
+/** machineHeader.flags: more than one handle is attached, so every change of a shared word is atomic. */
+export const MACHINE_smp = 1;
+/** machineHeader.flags: Xen's command line `gnttab=no-transfer`, `no-transitive`, and no GNTTABOP_cache_flush. */
+export const MACHINE_no_transfer = 2;
+export const MACHINE_no_transitive = 4;
+export const MACHINE_no_cache_flush = 8;
 export const MACHINE_MAGIC = 0x4773_6e52; // "RnsG"
-export const LAYOUT_VERSION = 1;
+export const LAYOUT_VERSION = 2;
 
 /** struct page_info: owner and reference counts of one frame. */
 export const pageInfo = struct(
@@ -80,6 +94,8 @@ export const grantTable = struct('grant_table', {
   /** The rwlock over everything below; see docs/misc/grant-tables.txt of Xen, "Locking". */
   lock: i32,
   version: u32,
+  /** Highest version that set_version may choose. */
+  max_version: u32,
   nr_grant_frames: u32,
   max_grant_frames: u32,
   /** Frame (of the Xen heap) that lists the shared frames, one u32 each. */
@@ -87,10 +103,11 @@ export const grantTable = struct('grant_table', {
   /** Frame that lists the frames of active entries. */
   active_list: u32,
   nr_active_frames: u32,
+  /** Version 2: frame that lists the status frames. */
+  status_list: u32,
+  nr_status_frames: u32,
+  /** Guards the growth of the map track. */
   maptrack_lock: i32,
-  /** Free handles form a queue; the last one is never given out. */
-  maptrack_head: u32,
-  maptrack_tail: u32,
   nr_maptrack_frames: u32,
   max_maptrack_frames: u32,
   maptrack_list: u32,
@@ -107,6 +124,16 @@ export const eventChannels = struct('event_channels', {
   bucket_list: u32,
 });
 
+/** struct vcpu, the part that grants need: its free handles form a queue, whose last one is never given out. */
+export const vcpuStruct = struct('vcpu', {
+  maptrack_freelist_lock: i32,
+  maptrack_head: u32,
+  maptrack_tail: u32,
+  pad: u32,
+});
+/** Virtual CPUs that a domain can have (HVM_MAX_VCPUS). */
+export const MAX_VCPUS = 128;
+
 /** struct domain. Fills at most the one frame it lives in. */
 export const domainStruct = struct('domain', {
   domid: u16,
@@ -117,6 +144,8 @@ export const domainStruct = struct('domain', {
   tot_pages: u32,
   max_pages: u32,
   page_list: u32,
+  /** Not in Xen: frames of Xen's that live by their references alone (private copies of pages taken back). */
+  private_copies: u32,
   /** Root of the p2m: a frame of 1024 frame numbers. */
   p2m_root: u32,
   /** PV: root of the page table, a frame that lists the L1 tables. */
@@ -129,6 +158,9 @@ export const domainStruct = struct('domain', {
   serial: u32,
   grant_table: grantTable,
   evtchn: eventChannels,
+  /** Widest machine address of a frame that the domain can take (XEN_DOMCTL_set_address_size), in bits; 0 is any. */
+  address_bits: u32,
+  vcpus: array(vcpuStruct, MAX_VCPUS),
   counters: array(u64, counterNames.length),
 });
 
@@ -138,6 +170,10 @@ export const DOMAIN = domainStruct.offset;
 /** domainStruct.flags. */
 export const DOMAIN_translated = 1;
 export const DOMAIN_privileged = 2;
+/** domain_crash(): it runs no more. */
+export const DOMAIN_crashed = 4;
+/** Overwriting a page table entry of a foreign frame releases its mapping, as Xen did until 2008. */
+export const DOMAIN_unmap_on_overwrite = 8;
 
 /** domainStruct.is_dying. */
 export const DOMDYING_alive = 0;

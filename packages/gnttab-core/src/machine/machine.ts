@@ -12,11 +12,14 @@ import { addTo, counterAt, counterNames, type Counters } from './counters.ts';
 import {
   bankEntry,
   DOMAIN,
+  DOMAIN_crashed,
   DOMAIN_privileged,
   DOMAIN_translated,
+  DOMAIN_unmap_on_overwrite,
   DOMDYING_alive,
   LAYOUT_VERSION,
   MACHINE_MAGIC,
+  MACHINE_smp,
   machineHeader,
   MAX_BANKS,
   pageInfo,
@@ -32,7 +35,9 @@ import {
 } from './page.ts';
 import { type Random, seededRandom } from './random.ts';
 import { RealScheduler, type Scheduler, SeededScheduler } from './scheduler.ts';
+import { TRACE } from './trace-kinds.ts';
 import { Trace } from './trace.ts';
+import { Uniprocessor } from './uniprocessor.ts';
 
 /** Where the library's rare remarks go; a pino logger fits. */
 export interface Log {
@@ -51,6 +56,8 @@ export interface MachineShare {
 
 const { banks: BANKS, nr_banks: NR_BANKS } = machineHeader.offset;
 const { pages: BANK_PAGE_COUNT, frame_table: FRAME_TABLE } = bankEntry.offset;
+const PAGE_INFO_SIZE = pageInfo.size;
+const SERIAL = DOMAIN.serial;
 /** Machine addresses below this are in bank 0. */
 const HEAP_END = BANK_PAGES * PAGE_SIZE;
 
@@ -58,21 +65,29 @@ export class Machine {
   readonly banks: Bank[];
   /** Bank 0, where the hypervisor's structs are. It is native: its views may be kept. */
   readonly heap: Bank;
-  /** Bank 0's locks and reference counts; see native-code.ts. */
-  readonly native: Native;
+  /** Its views. */
+  readonly u8: Uint8Array<ArrayBufferLike>;
+  readonly u16: Uint16Array<ArrayBufferLike>;
+  readonly u32: Uint32Array<ArrayBufferLike>;
+  readonly i32: Int32Array<ArrayBufferLike>;
+  /** Bank 0's locks and reference counts: see native-code.ts, and uniprocessor.ts while nobody else is attached. */
+  native: Native;
   readonly clock: Clock;
   readonly scheduler: Scheduler;
   readonly random: Random;
   readonly trace: Trace;
   readonly log: Log;
   readonly seed: number | undefined;
+  /** hypercall_preempt_check(): true where a long hypercall should let others have a turn. */
+  preemptCheck: () => boolean = () => false;
   /** Who runs a domain's upcall on this thread, by domain id. */
   readonly upcalls = new Map<number, () => void>();
   /** Buries a dying domain if nothing of it is in use any more; set by whoever makes hypercalls. */
   onDomainEmpty: ((domain: Domain) => void) | undefined;
   /** Dying domains that may own nothing more since something of theirs was let go during this hypercall. */
   readonly emptied: Domain[] = [];
-  readonly #domainTable: number;
+  /** Word where the domain table begins. */
+  readonly #domainSlots: number;
   /** Bank 0's own numbers, which never change: nearly every frame is there. */
   readonly #heapPages: number;
   readonly #heapFrameTable: number;
@@ -82,12 +97,17 @@ export class Machine {
   constructor(share: MachineShare, log: Log = quiet) {
     this.banks = share.banks.map(({ memory, foreign }, index) => new Bank(index, memory, foreign));
     this.heap = this.banks[0]!;
-    this.native = this.heap.native!;
-    invariant(this.native !== undefined, 'bank 0 is native');
+    this.u8 = this.heap.u8;
+    this.u16 = this.heap.u16;
+    this.u32 = this.heap.u32;
+    this.i32 = this.heap.i32;
+    invariant(this.heap.native !== undefined, 'bank 0 is native');
     const header = machineHeader.cursor().at(this.heap.view, 0);
     invariant(header.magic === MACHINE_MAGIC, 'this memory holds no machine');
     invariant(header.layout_version === LAYOUT_VERSION, 'this machine has another layout');
-    this.#domainTable = header.domain_table;
+    this.native =
+      (header.flags & MACHINE_smp) !== 0 ? this.heap.native : new Uniprocessor(this.heap);
+    this.#domainSlots = header.domain_table >>> 2;
     this.#heapPages = this.heap.pages;
     this.#heapFrameTable = this.heap.u32[(BANKS + FRAME_TABLE) >>> 2]!;
     this.seed = share.seed;
@@ -105,8 +125,13 @@ export class Machine {
     this.trace = new Trace(this.heap, header.trace, header.trace_records, this.clock);
   }
 
-  /** What to hand to another handle on the same memory: `new Machine(machine.share())`. */
+  /**
+   * What to hand to another handle on the same memory: `new Machine(machine.share())`. From now on every step that
+   * another thread could see is atomic.
+   */
   share(): MachineShare {
+    this.heap.u32[machineHeader.offset.flags >>> 2]! |= MACHINE_smp;
+    this.native = this.heap.native!;
     return {
       banks: this.banks.map(({ memory, foreign }) => ({ memory, foreign })),
       seed: this.seed,
@@ -127,10 +152,11 @@ export class Machine {
 
   /** Moves bytes anywhere in machine memory; ranges may overlap. Neither may leave its bank. */
   copyBytes(to: MachineAddress, from: MachineAddress, lengthBytes: number): void {
-    if (to < HEAP_END && from < HEAP_END) {
-      this.native.copy(to, from, lengthBytes);
-      return;
-    }
+    if (to < HEAP_END && from < HEAP_END) this.native.copy(to, from, lengthBytes);
+    else this.#copyAcross(to, from, lengthBytes);
+  }
+
+  #copyAcross(to: MachineAddress, from: MachineAddress, lengthBytes: number): void {
     const target = this.bankOf(to);
     const source = this.bankOf(from);
     const toOffset = bankOffset(to);
@@ -156,32 +182,44 @@ export class Machine {
    * Byte offset in bank 0 of a frame's struct page_info, or 0 if there is no such frame (mfn_valid fails).
    */
   pageInfo(frame: number): number {
-    if (frame < this.#heapPages) return this.#heapFrameTable + frame * pageInfo.size;
+    return frame < this.#heapPages
+      ? this.#heapFrameTable + frame * PAGE_INFO_SIZE
+      : this.#foreignPageInfo(frame);
+  }
+
+  #foreignPageInfo(frame: number): number {
     // A guest may name any 64-bit number.
     if (frame > 0xffff_ffff) return 0;
     const index = frame >>> BANK_SHIFT;
-    const { u32 } = this.heap;
+    const { u32 } = this;
     if (index >= u32[NR_BANKS >>> 2]!) return 0;
     const entry = BANKS + index * bankEntry.size;
     const page = frame & 0xffff;
     if (page >= u32[(entry + BANK_PAGE_COUNT) >>> 2]!) return 0;
-    return u32[(entry + FRAME_TABLE) >>> 2]! + page * pageInfo.size;
+    return u32[(entry + FRAME_TABLE) >>> 2]! + page * PAGE_INFO_SIZE;
   }
 
   /** The word that holds the byte offset of a domain's struct, 0 if there is none. */
   domainSlot(domid: number): number {
-    return (this.#domainTable >>> 2) + domid;
+    return this.#domainSlots + domid;
   }
 
   /** rcu_lock_domain_by_id(): the domain with this id, dying ones included. */
   domainById(domid: number): Domain | undefined {
-    if (domid >= DOMID_FIRST_RESERVED) return undefined;
-    const base = this.heap.u32[this.domainSlot(domid)]!;
-    if (base === 0) return undefined;
     const known = this.#domains[domid];
-    const serial = this.heap.u32[(base + DOMAIN.serial) >>> 2]!;
-    if (known !== undefined && known.base === base && known.serial === serial) return known;
-    // Another handle on this memory created it (or its namesake is gone).
+    // Its namesake may stand at the same place.
+    return known !== undefined &&
+      this.u32[this.#domainSlots + domid] === known.base &&
+      this.u32[(known.base + SERIAL) >>> 2] === known.serial
+      ? known
+      : this.#lookUpDomain(domid);
+  }
+
+  /** Another handle on this memory created it, or what we knew is gone. */
+  #lookUpDomain(domid: number): Domain | undefined {
+    if (domid >= DOMID_FIRST_RESERVED) return undefined;
+    const base = this.u32[this.domainSlot(domid)]!;
+    if (base === 0) return undefined;
     const domain = new Domain(this, domid as DomId, base);
     this.#domains[domid] = domain;
     return domain;
@@ -211,6 +249,8 @@ export class Domain {
   readonly translated: boolean;
   /** A control domain: may act for others where the interface allows it. */
   readonly privileged: boolean;
+  /** See DomainOptions. */
+  readonly unmapOnOverwrite: boolean;
 
   constructor(machine: Machine, id: DomId, base: number) {
     this.machine = machine;
@@ -220,6 +260,7 @@ export class Domain {
     const flags = machine.heap.u16[(base + DOMAIN.flags) >>> 1]!;
     this.translated = (flags & DOMAIN_translated) !== 0;
     this.privileged = (flags & DOMAIN_privileged) !== 0;
+    this.unmapOnOverwrite = (flags & DOMAIN_unmap_on_overwrite) !== 0;
   }
 
   /** false once the domain's destruction has begun, or its id belongs to another. */
@@ -229,6 +270,11 @@ export class Domain {
 
   get isDying(): boolean {
     return this.machine.heap.u32[(this.base + DOMAIN.is_dying) >>> 2] !== DOMDYING_alive;
+  }
+
+  /** domain_crash(): it did what no guest may, and runs no more. */
+  get crashed(): boolean {
+    return (this.machine.heap.u16[(this.base + DOMAIN.flags) >>> 1]! & DOMAIN_crashed) !== 0;
   }
 
   /** Pages the domain owns. */
@@ -244,6 +290,14 @@ export class Domain {
   /** Frame of the shared info page. */
   get sharedInfo(): number {
     return this.machine.heap.u32[(this.base + DOMAIN.shared_info) >>> 2]!;
+  }
+
+  /** domain_crash(): stops the domain for good; whoever runs it destroys it then. */
+  crash(reason: string): void {
+    const { heap, trace, log } = this.machine;
+    heap.u16[(this.base + DOMAIN.flags) >>> 1]! |= DOMAIN_crashed;
+    trace.emit(TRACE.domainCrash, this.id, this.id);
+    log.warn({ domain: this.id }, `domain ${this.id} crashed: ${reason}`);
   }
 
   /** Adds to one of the domain's counters: COUNTER.* */

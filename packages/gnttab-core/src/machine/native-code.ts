@@ -39,6 +39,7 @@ const i32_atomic_rmw_sub = atomic(0x25, 2);
 const i32_atomic_rmw_and = atomic(0x2c, 2);
 const i32_atomic_rmw16_and_u = atomic(0x2f, 1);
 const i32_atomic_rmw_or = atomic(0x33, 2);
+const i32_atomic_rmw16_or_u = atomic(0x36, 1);
 const i32_atomic_rmw_cmpxchg = atomic(0x48, 2);
 
 function leb(value: number): number[] {
@@ -120,22 +121,21 @@ const typeUp = (info: number, type: number, seen: number) => [
 /** The functions of the module. Addresses are byte offsets in bank 0. */
 export interface Native {
   /** memmove. */
-  copy(to: number, from: number, lengthBytes: number): void;
+  copy(this: void, to: number, from: number, lengthBytes: number): void;
   /** memset to zero. */
-  zero(at: number, lengthBytes: number): void;
+  zero(this: void, at: number, lengthBytes: number): void;
   /** Compare and exchange; returns what was there. */
   cas(at: number, expected: number, replacement: number): number;
   /** Clears bits of a 16-bit word: and with `mask`. */
   and16(at: number, mask: number): void;
+  /** Sets bits of a 16-bit word. */
+  or16(at: number, bits: number): void;
   spinLock(lock: number): void;
   spinUnlock(lock: number): void;
   readLock(lock: number): void;
   readUnlock(lock: number): void;
   writeLock(lock: number): void;
   writeUnlock(lock: number): void;
-  /** Takes a rwlock for reading and then a spinlock; and lets both go. */
-  readLockAndSpinLock(rwlock: number, lock: number): void;
-  readUnlockAndSpinUnlock(rwlock: number, lock: number): void;
   /** Adds a reference: 0 if there is none yet (a free frame), 1 if `owner` owns it, 2 if another does (it is taken). */
   getPage(info: number, owner: number): number;
   /** Drops a reference; returns the word as it is now. */
@@ -151,6 +151,7 @@ const program: Record<keyof Native, Code> = {
   zero: code(2, false, 0, get(0), i32_const(0), get(1), memory_fill),
   cas: code(3, true, 0, get(0), get(1), get(2), i32_atomic_rmw_cmpxchg(0)),
   and16: code(2, false, 0, get(0), get(1), i32_atomic_rmw16_and_u(0), DROP),
+  or16: code(2, false, 0, get(0), get(1), i32_atomic_rmw16_or_u(0), DROP),
   spinLock: code(1, false, 0, ...spinLock(0)),
   spinUnlock: code(1, false, 0, ...spinUnlock(0)),
   readLock: code(1, false, 0, ...readLock(0)),
@@ -173,8 +174,6 @@ const program: Record<keyof Native, Code> = {
     seq(LOOP, get(0), i32_atomic_load(0), i32_const(WRITER), i32_ne, br_if(0), END),
   ),
   writeUnlock: code(1, false, 0, seq(get(0), i32_const(~WRITER), i32_atomic_rmw_and(0), DROP)),
-  readLockAndSpinLock: code(2, false, 0, ...readLock(0), ...spinLock(1)),
-  readUnlockAndSpinUnlock: code(2, false, 0, ...spinUnlock(1), ...readUnlock(0)),
   getPage: code(
     2,
     true,

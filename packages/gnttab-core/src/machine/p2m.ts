@@ -3,7 +3,7 @@
  * domain this is its address space; for a PV domain it is the phys_to_machine_mapping that the guest keeps.
  */
 import type { Domain } from './machine.ts';
-import { frameGfn, putPageFor, setFrameGfn } from './frame-table.ts';
+import { frameGfn, INVALID_M2P_ENTRY, ownerOf, putPageFor, setFrameGfn } from './frame-table.ts';
 import { DOMAIN, INVALID_MFN } from './layout.ts';
 import { ensureLeaf, ROOT_ENTRIES, rootWord } from './radix.ts';
 
@@ -11,11 +11,20 @@ export const p2m_invalid = 0;
 export const p2m_ram_rw = 1;
 export const p2m_grant_map_rw = 2;
 export const p2m_grant_map_ro = 3;
+/** RAM whose contents are elsewhere for the moment: try again. */
+export const p2m_ram_paged = 4;
+/** Another domain's page, mapped by a control domain. */
+export const p2m_map_foreign = 5;
+/** A device's registers. */
+export const p2m_mmio_direct = 6;
 export type P2mType =
   | typeof p2m_invalid
   | typeof p2m_ram_rw
   | typeof p2m_grant_map_rw
-  | typeof p2m_grant_map_ro;
+  | typeof p2m_grant_map_ro
+  | typeof p2m_ram_paged
+  | typeof p2m_map_foreign
+  | typeof p2m_mmio_direct;
 
 /** Leaf entry: the type in the top four bits, the frame number below. */
 const TYPE_SHIFT = 28;
@@ -27,7 +36,7 @@ export const MAX_GFN = ROOT_ENTRIES << LEAF_SHIFT;
 /** The raw entry of `gfn`: 0 is invalid. See `entryFrame` and `entryType`. */
 export function p2mEntry(domain: Domain, gfn: number): number {
   if (!(gfn >= 0 && gfn < MAX_GFN)) return 0;
-  const { u32 } = domain.machine.heap;
+  const { u32 } = domain.machine;
   const root = u32[(domain.base + DOMAIN.p2m_root) >>> 2]!;
   const leaf = u32[rootWord(root, gfn >>> LEAF_SHIFT)]!;
   return leaf === 0 ? 0 : u32[(leaf << 10) + (gfn & 1023)]!;
@@ -49,7 +58,7 @@ export function gfnToMfn(domain: Domain, gfn: number): number {
 export function setP2m(domain: Domain, gfn: number, frame: number, type: P2mType): boolean {
   if (gfn >= MAX_GFN) return false;
   const { machine } = domain;
-  const { u32 } = machine.heap;
+  const { u32 } = machine;
   const root = u32[(domain.base + DOMAIN.p2m_root) >>> 2]!;
   const leaf = ensureLeaf(machine, root, gfn >>> LEAF_SHIFT);
   if (leaf === INVALID_MFN) return false;
@@ -61,18 +70,18 @@ export function setP2m(domain: Domain, gfn: number, frame: number, type: P2mType
 /** Writes an entry, and lets go of the frame of the grant mapping that stood there. */
 function replaceEntry(domain: Domain, word: number, entry: number): void {
   const { machine } = domain;
-  const { u32 } = machine.heap;
+  const { u32 } = machine;
   const old = u32[word]!;
   u32[word] = entry;
   const type = entryType(old);
-  if (type === p2m_grant_map_rw || type === p2m_grant_map_ro) {
+  if (isGrantMap(type)) {
     putPageFor(machine, entryFrame(old), type === p2m_grant_map_rw);
   }
 }
 
 /** INVALID_P2M_ENTRY: nothing is behind `gfn` any more. */
 export function clearP2m(domain: Domain, gfn: number): void {
-  const { u32 } = domain.machine.heap;
+  const { u32 } = domain.machine;
   const root = u32[(domain.base + DOMAIN.p2m_root) >>> 2]!;
   const leaf = gfn < MAX_GFN ? u32[rootWord(root, gfn >>> LEAF_SHIFT)]! : 0;
   if (leaf !== 0) replaceEntry(domain, (leaf << 10) + (gfn & 1023), p2m_invalid);
@@ -85,9 +94,56 @@ export function leaveGfn(domain: Domain, frame: number): void {
   if (entryType(entry) === p2m_ram_rw && entryFrame(entry) === frame) clearP2m(domain, gfn);
 }
 
+/**
+ * guest_physmap_add_entry(): puts a frame at `gfn`. RAM that was there is displaced for good, a frame of the domain's own
+ * leaves the gfn where it was, and a mapping that is overwritten is the end of the domain. False if it could not be.
+ */
+export function addPage(domain: Domain, gfn: number, frame: number, type: P2mType): boolean {
+  const { machine } = domain;
+  const there = entryType(p2mEntry(domain, gfn));
+  if (isGrantMap(there) || there === p2m_map_foreign) {
+    domain.crash(`a frame was put at gfn ${gfn}, where another domain's is mapped`);
+    return false;
+  }
+  if (there === p2m_ram_rw) setFrameGfn(machine, gfnToMfn(domain, gfn), INVALID_M2P_ENTRY);
+  if (ownerOf(machine, frame) === domain.id && frameGfn(machine, frame) !== gfn) {
+    leaveGfn(domain, frame);
+  }
+  return setP2m(domain, gfn, frame, type);
+}
+
+/** The gfns behind which something is. */
+export function* filledGfns(domain: Domain): Generator<number> {
+  const { u32 } = domain.machine;
+  const root = u32[(domain.base + DOMAIN.p2m_root) >>> 2]!;
+  for (let n = 0; n < ROOT_ENTRIES; n++) {
+    const leaf = u32[rootWord(root, n)]!;
+    for (let i = 0; leaf !== 0 && i < 1 << LEAF_SHIFT; i++) {
+      if (u32[(leaf << 10) + i] !== 0) yield (n << LEAF_SHIFT) + i;
+    }
+  }
+}
+
+const isGrantMap = (type: P2mType): boolean =>
+  type === p2m_grant_map_rw || type === p2m_grant_map_ro;
+
+/** The highest gfn with something behind it, 0 if there is none. */
+export function maxMappedGfn(domain: Domain): number {
+  const { u32 } = domain.machine;
+  const root = u32[(domain.base + DOMAIN.p2m_root) >>> 2]!;
+  for (let n = ROOT_ENTRIES - 1; n >= 0; n--) {
+    const leaf = u32[rootWord(root, n)]!;
+    if (leaf === 0) continue;
+    for (let i = (1 << LEAF_SHIFT) - 1; i >= 0; i--) {
+      if (u32[(leaf << LEAF_SHIFT) + i] !== 0) return (n << LEAF_SHIFT) + i;
+    }
+  }
+  return 0;
+}
+
 /** Nothing is behind any gfn any more. */
 export function clearAllP2m(domain: Domain): void {
-  const { u32 } = domain.machine.heap;
+  const { u32 } = domain.machine;
   const root = u32[(domain.base + DOMAIN.p2m_root) >>> 2]!;
   for (let n = 0; n < ROOT_ENTRIES; n++) {
     const leaf = u32[rootWord(root, n)]!;

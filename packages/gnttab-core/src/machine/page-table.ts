@@ -4,8 +4,8 @@
  * *foreign* when it maps a frame that its domain does not own.
  */
 import type { Domain, Machine } from './machine.ts';
-import { getPageFor, ownerOf, putPageFor } from './frame-table.ts';
-import { DOMAIN, INVALID_MFN } from './layout.ts';
+import { getPageAndType, getPageFor, isPageTable, ownerOf, putPageFor } from './frame-table.ts';
+import { DOMAIN, INVALID_MFN, PGT_l1_page_table } from './layout.ts';
 import { bankOffset, frameAddress, type MachineAddress, PAGE_SHIFT } from './page.ts';
 import { ensureLeaf, ROOT_ENTRIES, rootWord } from './radix.ts';
 
@@ -22,12 +22,14 @@ export const PAGE_AVAIL_SHIFT = 9;
 export const _PAGE_GUEST_KERNEL_HI = 1 << 20;
 export const _PAGE_NX_HI = 0x8000_0000;
 
-const PTE_SIZE = 8;
+/** Bytes of an entry. */
+export const PTE_SIZE = 8;
 /** An L1 table has 512 entries. */
 export const L1_SHIFT = 9;
 export const L1_ENTRIES = 1 << L1_SHIFT;
-/** Bits of the high word that belong to the frame number. */
+/** Bits of the high word that belong to the frame number: those that a frame of the machine has, and all. */
 const FRAME_HI = 0xff;
+const FRAME_HI_WIDE = 0x000f_ff00;
 /** Virtual addresses a table covers. */
 export const PAGE_TABLE_SPAN = (ROOT_ENTRIES << L1_SHIFT) * 4096;
 
@@ -44,9 +46,13 @@ export const makePte = (frame: number, flags: number, flagsHi: number): Pte => (
 export const pteFrame = (lo: number, hi: number): number =>
   (lo >>> PAGE_SHIFT) | ((hi & FRAME_HI) << (32 - PAGE_SHIFT));
 
+/** An entry with another frame in it. */
+export const withFrame = (lo: number, hi: number, frame: number): Pte =>
+  makePte(frame, lo & ((1 << PAGE_SHIFT) - 1), hi & ~FRAME_HI);
+
 /** Number of `va`'s page in the table's span; at least the span's size where `va` is outside. */
 function pageNumber(domain: Domain, va: number): number {
-  const base = domain.machine.heap.u32[(domain.base + DOMAIN.va_base) >>> 2]!;
+  const base = domain.machine.u32[(domain.base + DOMAIN.va_base) >>> 2]!;
   const offset = va - base;
   return offset >= 0 && offset < PAGE_TABLE_SPAN ? offset >>> PAGE_SHIFT : PAGE_TABLE_SPAN;
 }
@@ -55,7 +61,7 @@ function pageNumber(domain: Domain, va: number): number {
 export function pteAddress(domain: Domain, va: number): MachineAddress {
   const page = pageNumber(domain, va);
   if (page === PAGE_TABLE_SPAN) return -1;
-  const { u32 } = domain.machine.heap;
+  const { u32 } = domain.machine;
   const l1 = u32[rootWord(u32[(domain.base + DOMAIN.pt_root) >>> 2]!, page >>> L1_SHIFT)]!;
   return l1 === 0 ? -1 : frameAddress(l1) + (page & (L1_ENTRIES - 1)) * PTE_SIZE;
 }
@@ -65,7 +71,7 @@ export function ensureL1(domain: Domain, va: number): boolean {
   const page = pageNumber(domain, va);
   if (page === PAGE_TABLE_SPAN) return false;
   const { machine } = domain;
-  const root = machine.heap.u32[(domain.base + DOMAIN.pt_root) >>> 2]!;
+  const root = machine.u32[(domain.base + DOMAIN.pt_root) >>> 2]!;
   return ensureLeaf(machine, root, page >>> L1_SHIFT) !== INVALID_MFN;
 }
 
@@ -108,35 +114,99 @@ export function replacePte(
   const oldHi = u32[word + 1]!;
   u32[word + 1] = hi;
   u32[word] = lo;
-  if ((oldLo & _PAGE_PRESENT) !== 0) {
-    putPageFor(machine, pteFrame(oldLo, oldHi), (oldLo & _PAGE_RW) !== 0);
-  }
+  dropPte(machine, oldLo, oldHi);
 }
 
-/** get_page_from_l1e(): maps a frame that the domain owns at the entry; false if it may not. */
+/** Empties an entry whose references go on with whoever calls. */
+export function stealPte(machine: Machine, address: MachineAddress): Pte {
+  const { u32 } = machine.bankOf(address);
+  const word = bankOffset(address) >>> 2;
+  const pte = { lo: u32[word]!, hi: u32[word + 1]! };
+  u32[word] = 0;
+  u32[word + 1] = 0;
+  return pte;
+}
+
+/** put_page_from_l1e(): drops the references of an entry that stands nowhere any more. */
+export function dropPte(machine: Machine, lo: number, hi: number): void {
+  if ((lo & _PAGE_PRESENT) !== 0) putPageFor(machine, pteFrame(lo, hi), (lo & _PAGE_RW) !== 0);
+}
+
+/**
+ * mod_l1_entry(): the domain writes an entry of its own. One that is present may map only a frame that `owner` owns (or
+ * that Xen shares with it), and a page table only read-only; false, with nothing changed, otherwise.
+ */
+export function writePte(
+  domain: Domain,
+  address: MachineAddress,
+  lo: number,
+  hi: number,
+  owner = domain,
+): boolean {
+  const { machine } = domain;
+  if ((lo & _PAGE_PRESENT) === 0) {
+    replacePte(machine, address, lo, hi);
+    return true;
+  }
+  const frame = (hi & FRAME_HI_WIDE) === 0 ? pteFrame(lo, hi) : INVALID_MFN;
+  if (!getPageFor(machine, frame, owner.id, (lo & _PAGE_RW) !== 0)) return false;
+  // adjust_guest_l1e(): what the guest's kernel maps is its user's too, marked as the kernel's.
+  replacePte(machine, address, (lo | _PAGE_USER) >>> 0, (hi | _PAGE_GUEST_KERNEL_HI) >>> 0);
+  return true;
+}
+
+/** Maps a frame that the domain owns at the entry, as a guest's kernel does; false if it may not. */
 export function mapOwnFrame(
   domain: Domain,
   address: MachineAddress,
   frame: number,
   writable: boolean,
 ): boolean {
+  const flags = _PAGE_PRESENT | _PAGE_ACCESSED | _PAGE_DIRTY | (writable ? _PAGE_RW : 0);
+  const { lo, hi } = makePte(frame, flags, 0);
+  return writePte(domain, address, lo, hi);
+}
+
+/**
+ * A frame of the domain's becomes its L1 table for the 2 MiB at `va`, as a PV guest brings its own page tables: from now
+ * on it is typed, so nobody maps or copies to it writably. False if there is a table, or the frame is in other use.
+ */
+export function linkL1(domain: Domain, va: number, frame: number): boolean {
   const { machine } = domain;
-  if (!getPageFor(machine, frame, domain.id, writable)) return false;
-  const flags =
-    _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED | _PAGE_DIRTY | (writable ? _PAGE_RW : 0);
-  replacePte(
-    machine,
-    address,
-    ((frame << PAGE_SHIFT) | flags) >>> 0,
-    ((frame >>> (32 - PAGE_SHIFT)) | _PAGE_GUEST_KERNEL_HI) >>> 0,
-  );
+  const page = pageNumber(domain, va);
+  if (page === PAGE_TABLE_SPAN) return false;
+  const { u32 } = machine;
+  const word = rootWord(u32[(domain.base + DOMAIN.pt_root) >>> 2]!, page >>> L1_SHIFT);
+  if (u32[word] !== 0 || !getPageAndType(machine, frame, domain.id, PGT_l1_page_table))
+    return false;
+  u32[word] = frame;
   return true;
 }
 
-/** Drops every mapping of the table. */
+/** The entry at a machine address, if it lies in a page table of the domain's own; else -1. */
+export function guestPte(domain: Domain, address: MachineAddress): MachineAddress {
+  const aligned = address % PTE_SIZE === 0;
+  const frame = Math.floor(address / 2 ** PAGE_SHIFT);
+  return aligned && isPageTable(domain.machine, frame, domain.id) ? address : -1;
+}
+
+/** Machine addresses of the entries that are present. */
+export function* presentPtes(domain: Domain): Generator<MachineAddress> {
+  const { machine } = domain;
+  const root = machine.u32[(domain.base + DOMAIN.pt_root) >>> 2]!;
+  for (let leaf = 0; leaf < ROOT_ENTRIES; leaf++) {
+    const l1 = machine.u32[rootWord(root, leaf)]!;
+    for (let entry = 0; l1 !== 0 && entry < L1_ENTRIES; entry++) {
+      const address = frameAddress(l1) + entry * PTE_SIZE;
+      if ((pteLo(machine, address) & _PAGE_PRESENT) !== 0) yield address;
+    }
+  }
+}
+
+/** Drops every mapping of the table, and the table's claim on the L1 frames that are the domain's own. */
 export function clearPageTable(domain: Domain): void {
   const { machine } = domain;
-  const { u32 } = machine.heap;
+  const { u32 } = machine;
   const root = u32[(domain.base + DOMAIN.pt_root) >>> 2]!;
   for (let leaf = 0; leaf < ROOT_ENTRIES; leaf++) {
     const l1 = u32[rootWord(root, leaf)]!;
@@ -144,5 +214,8 @@ export function clearPageTable(domain: Domain): void {
     for (let entry = 0; entry < L1_ENTRIES; entry++) {
       replacePte(machine, frameAddress(l1) + entry * PTE_SIZE, 0, 0);
     }
+    if (!isPageTable(machine, l1, domain.id)) continue;
+    u32[rootWord(root, leaf)] = 0;
+    putPageFor(machine, l1, true);
   }
 }

@@ -73,6 +73,7 @@ const COUNTERS: Readonly<Record<CounterName, string>> = {
   copies: 'copies',
   copiedBytes: 'bytes copied',
   transfers: 'transfers',
+  revocations: 'grants taken back',
   notificationsSent: 'notifications sent',
   notificationsSuppressed: 'notifications suppressed',
   upcalls: 'upcalls',

@@ -1,0 +1,84 @@
+/**
+ * Page table entries that a guest overwrites while they map another domain's frame. Xen today drops the frame's reference
+ * and keeps the grant's pin (grant_table.h, GNTTABOP_map_grant_ref, note 3). The usage document of 2005 says otherwise: map
+ * track entries "are also searched whenever a page table entry containing a foreign frame number is overwritten: the
+ * first matching map track entry is then removed, as if unmap had been invoked". Domains with `unmapOnOverwrite` have that.
+ */
+import { GNTMAP_readonly } from '../abi/grant-table.ts';
+import { ownerOf } from '../machine/frame-table.ts';
+import type { Domain } from '../machine/machine.ts';
+import type { MachineAddress } from '../machine/page.ts';
+import {
+  _PAGE_PRESENT,
+  _PAGE_RW,
+  pteFrame,
+  pteHi,
+  pteLo,
+  PTE_SIZE,
+  writePte,
+} from '../machine/page-table.ts';
+import { ACT } from './active.ts';
+import { granterOf, maptrackEntryOf, nrMaptrackEntries, putMaptrackHandle } from './maptrack.ts';
+import { hasHostMapping, movePlace } from './places.ts';
+import { releaseMaptrackEntry } from './release.ts';
+import { maptrackEntry, NO_PLACE } from './structs.ts';
+import { activeEntryOf } from './table.ts';
+
+const { ref: REF, flags: FLAGS } = maptrackEntry.offset;
+
+/** A mapping of another domain's frame that was in a page table until it was overwritten. */
+export interface Overwritten {
+  readonly frame: number;
+  readonly readonly: boolean;
+  /** See host-mapping.ts, `hostPlace`. */
+  readonly place: number;
+}
+
+/** A guest writes an entry of its own page table: see writePte. */
+export function writeGuestPte(
+  domain: Domain,
+  address: MachineAddress,
+  lo: number,
+  hi: number,
+  owner = domain,
+): boolean {
+  const old = grantAt(domain, address);
+  if (!writePte(domain, address, lo, hi, owner)) return false;
+  if (old !== undefined) noteOverwritten(domain, old);
+  return true;
+}
+
+/** What the entry at `address` maps, if that is another domain's; -1 is no entry. */
+export function grantAt(domain: Domain, address: MachineAddress): Overwritten | undefined {
+  if (address < 0) return undefined;
+  const { machine } = domain;
+  const lo = pteLo(machine, address);
+  if ((lo & _PAGE_PRESENT) === 0) return undefined;
+  const frame = pteFrame(lo, pteHi(machine, address));
+  if (ownerOf(machine, frame) === domain.id) return undefined;
+  return { frame, readonly: (lo & _PAGE_RW) === 0, place: address / PTE_SIZE };
+}
+
+/** A mapping is gone, and not by unmap. The handle `except` has just been made in its place. */
+export function noteOverwritten(domain: Domain, old: Overwritten, except?: number): void {
+  if (domain.unmapOnOverwrite) releaseFirst(domain, old, except);
+  movePlace(domain, old.place, NO_PLACE, except);
+}
+
+/** gnttab_check_unmap() of old: the first map track entry of the domain's that fits is removed. */
+function releaseFirst(domain: Domain, { frame, readonly }: Overwritten, except?: number): void {
+  const { machine } = domain;
+  const { u8, u32 } = machine;
+  for (let handle = 0; handle < nrMaptrackEntries(domain); handle++) {
+    const entry = maptrackEntryOf(domain, handle);
+    const readonlyToo = (u8[entry + FLAGS]! & GNTMAP_readonly) !== 0;
+    const fits = hasHostMapping(domain, entry) && readonlyToo === readonly && handle !== except;
+    const granter = fits ? granterOf(domain, entry) : undefined;
+    if (granter === undefined) continue;
+    const active = activeEntryOf(granter, u32[(entry + REF) >>> 2]!);
+    if (u32[(active + ACT.frame) >>> 2] !== frame) continue;
+    releaseMaptrackEntry(domain, entry);
+    putMaptrackHandle(domain, handle);
+    return;
+  }
+}
