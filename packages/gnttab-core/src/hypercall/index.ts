@@ -1,4 +1,4 @@
-/** Hypercalls: the typed door, and the toolstack's calls for domains. */
+/** Hypercalls: the typed door, the binary door, and the toolstack's calls for domains. */
 export {
   type EvtchnAllocUnbound,
   type EvtchnBindInterdomain,
@@ -7,8 +7,13 @@ export {
 export {
   GnttabCopy,
   GnttabMapGrantRef,
+  GnttabSwapGrantRef,
   GnttabTransfer,
+  GnttabUnmapAndReplace,
   GnttabUnmapGrantRef,
 } from '../grant/index.ts';
 export { createDomain, type CreateDomainOptions, destroyDomain } from './domctl.ts';
+export { type DoorOptions, EndlessContinuation, HypercallDoor } from './door.ts';
 export { Hypercalls } from './hypercalls.ts';
+export type { Register } from './registers.ts';
+export { type GrantLimit, type GrantLimitOutcome, limitGrant } from './limit-grant.ts';

@@ -1,0 +1,19 @@
+/** Who makes a binary hypercall, and how the guest's memory is reached. */
+import { DOMID_SELF } from '../abi/xen.ts';
+import type { Domain } from '../machine/machine.ts';
+import type { GuestAccess } from './guest-handle.ts';
+
+export interface Caller {
+  readonly domain: Domain;
+  /** The virtual CPU that makes the call. */
+  readonly vcpu: number;
+  readonly access: GuestAccess;
+}
+
+/** rcu_lock_domain_by_any_id(): the domain that `domid` names, DOMID_SELF included. */
+export const domainByAnyId = ({ domain }: Caller, domid: number): Domain | undefined =>
+  domid === DOMID_SELF ? domain : domain.machine.domainById(domid);
+
+/** XSM_TARGET: a domain may act on itself, a control domain on all. */
+export const mayActOn = ({ domain }: Caller, target: Domain): boolean =>
+  target === domain || domain.privileged;
