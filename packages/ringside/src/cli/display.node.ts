@@ -94,8 +94,9 @@ export class Display {
     const active = this.#parts.filter(({ phase }) => phase !== '');
     const total = active.reduce((sum, part) => sum + part.total, 0);
     const done = active.reduce((sum, part) => sum + part.done, 0);
-    const inBytes = active[0]?.unit === 'bytes';
-    const amount = active.length === 0 ? '' : inBytes ? bytes(done) : `${count(done)} frames`;
+    const unit = active[0]?.unit;
+    const amount =
+      unit === undefined ? '' : unit === 'bytes' ? bytes(done) : `${count(done)} ${unit}`;
     const phases = [...new Set(active.map(({ phase }) => phase))].join(', ');
     return { share: total > 0 ? Math.min(1, done / total) : undefined, amount, elapsed, phases };
   }

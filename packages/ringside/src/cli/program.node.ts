@@ -4,7 +4,9 @@ import { diskWorkloads } from '../workload/disk-job.ts';
 import { demo } from './demo.node.ts';
 import { disk, type DiskOptions } from './disk.node.ts';
 import { EXIT } from './errors.node.ts';
+import { type GrantsOptions, grants, labScenarios, parseTraceTime } from './grants.node.ts';
 import { net, type NetOptions } from './net.node.ts';
+import { type ReplayOptions, replayGnttab } from './replay.node.ts';
 import { type Command, type CommonOptions, complain, Session } from './session.node.ts';
 import { parseCount, parseSeconds, parseSeed, parseSize } from './values.node.ts';
 
@@ -59,7 +61,45 @@ export async function runCommandLine(words: readonly string[]): Promise<number> 
     .addOption(new Option('--tx <mode>', 'how guests send (default: flip)').choices(modes))
     .action((options: NetOptions) => run('net', options, (session) => net(session, options)));
 
-  for (const command of [program, ...program.commands]) {
+  output(program.command('grants'))
+    .summary('who granted what to whom, who still maps it, why an end is refused')
+    .description(
+      'Grant tables step by step in a scenario, or from a trace that another command has written.',
+    )
+    .addOption(
+      new Option('--scenario <name>', 'what to look at (default: sharing)').choices(labScenarios),
+    )
+    .option(
+      '--watch [seconds]',
+      'on a terminal: disk and net go on for so long (default: 10), and are shown meanwhile',
+      parseSeconds,
+    )
+    .option('--trace <file.json>', 'read this trace instead')
+    .option('--at <time>', 'stop there in the trace (default: its end)', parseTraceTime)
+    .option('--seed <n>', 'make the run a function of this number: same seed, same run', parseSeed)
+    .action((options: GrantsOptions) =>
+      run('grants', options, (session) => grants(session, options)),
+    );
+
+  const replay = program.command('replay');
+  replay
+    .summary('recordings of the genuine hypervisor, step by step')
+    .description('Does what a recording did, and compares everything that a guest could see.');
+  output(replay.command('gnttab'))
+    .summary('grant table operations')
+    .description('Replays recordings of the genuine grant table code through the binary ABI.')
+    .argument('<file...>', 'JSON lines, plain or gzipped')
+    .addOption(
+      new Option('--abi <abi>', 'layout of arguments')
+        .choices(['x86_64', 'i386'])
+        .default('x86_64'),
+    )
+    .option('--differences <n>', 'how many differences to show', parseCount, 5)
+    .action((files: string[], options: ReplayOptions) =>
+      run('replay gnttab', options, (session) => replayGnttab(session, files, options)),
+    );
+
+  for (const command of [program, ...program.commands, ...replay.commands]) {
     command.exitOverride().configureOutput({ writeErr: () => {} });
   }
   try {
@@ -74,9 +114,13 @@ export async function runCommandLine(words: readonly string[]): Promise<number> 
 }
 
 function common(command: Commander): Commander {
-  return command
+  return output(command)
     .option('--seed <n>', 'make the run a function of this number: same seed, same run', parseSeed)
-    .option('--trace <file.json>', 'write a trace that Perfetto opens')
+    .option('--trace <file.json>', 'write a trace that Perfetto opens');
+}
+
+function output(command: Commander): Commander {
+  return command
     .option('--json', 'print the results as one JSON object')
     .option('--verbose', 'log more, and say where errors come from');
 }

@@ -3,9 +3,9 @@ export class Progress {
   phase = '';
   done = 0;
   total = 0;
-  unit: 'bytes' | 'frames' = 'bytes';
+  unit: 'bytes' | 'frames' | 'steps' = 'bytes';
 
-  begin(phase: string, total: number, unit: 'bytes' | 'frames'): void {
+  begin(phase: string, total: number, unit: Progress['unit']): void {
     this.phase = phase;
     this.total = total;
     this.unit = unit;

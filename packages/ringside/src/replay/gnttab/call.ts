@@ -1,0 +1,225 @@
+/** One recorded grant_table_op, made through the binary door, and what came back compared with the recording. */
+import { EndlessContinuation } from '@ringside/gnttab-core';
+import { __HYPERVISOR_grant_table_op, XEN_EFAULT } from '@ringside/gnttab-core/abi';
+import type { Report } from '../difference.ts';
+import { RecordingError } from '../reader.ts';
+import { type ArgumentMemory, badPointer, type BadPointer } from './argument-memory.ts';
+import { hexBytes, hexNumber, resultName, statusName } from './names.ts';
+import { type OutField, type Placement, UNTOUCHED } from './operations.ts';
+import type { Frame, Hypercall, Out } from './recording.ts';
+import type { World } from './world.ts';
+
+/** No map track entry has this number. */
+const NO_HANDLE = 0xffff_fffe;
+const UNTOUCHED_HANDLE = 0xa5a5_a5a5;
+
+/** The numbers of handles, by their names in the trace. */
+export type Handles = Map<string, number>;
+
+/** Makes the call, binds the handles that it names, and reports what is not as recorded. */
+export function performCall(world: World, handles: Handles, step: Hypercall, report: Report): void {
+  const { operation, args, dom, vcpu, cmd = operation.number, count = args.length } = step;
+  const { abi } = world;
+  const { array, list } = world.guest(dom);
+  const frames = new Placed(
+    list,
+    args[0]?.nrFrames ?? 0,
+    operation.listEntryBytes?.[abi] ?? 0,
+    step.fl_fault_at,
+  );
+  const elements = new Placed(array, args.length, operation.sizeBytes[abi], step.fault_at);
+  const placement: Placement = {
+    handle: (name) => (typeof name === 'number' ? name : (handles.get(name) ?? NO_HANDLE)),
+    frameList: pointer(world, step.flist, frames.va),
+  };
+  for (const [i, argument] of args.entries()) {
+    argument.encode(abi, elements.view, i * elements.elementBytes, placement);
+  }
+  elements.write();
+  frames.write();
+  const { rc, out } = isListTooLong(world, step) ? refused(step) : step;
+
+  const door = world.door(dom, vcpu);
+  const uop = pointer(world, step.uop, elements.va);
+  const result = completed(() => door.hypercall(__HYPERVISOR_grant_table_op, cmd, uop, count));
+  if (result !== rc) report('result', resultName(rc), resultName(result));
+
+  const fields = operation.out[abi];
+  const got = elements.read();
+  for (const [i, element] of out.entries()) {
+    const at = i * elements.elementBytes;
+    bindHandle(handles, element, fields, got, at);
+    const compared = { out: element, fields, handles, at, before: elements, got };
+    compareElement(`out[${i}]`, compared, report);
+  }
+  compareFrames(world, out, frames, report);
+}
+
+/**
+ * The one thing that a recording of x86_64 cannot tell of i386: a list of so many frames that it would not fit a PV
+ * guest's 4 GiB. guest_handle_okay() refuses it, before anything is looked at.
+ */
+function isListTooLong(world: World, { operation, args, dom }: Hypercall): boolean {
+  const bytes = (args[0]?.nrFrames ?? 0) * (operation.listEntryBytes?.i386 ?? 0);
+  return world.abi === 'i386' && bytes >= 2 ** 32 && world.guest(dom).header.type === 'pv';
+}
+
+const refused = ({ out }: Hypercall): Pick<Hypercall, 'rc' | 'out'> => ({
+  rc: -XEN_EFAULT,
+  out: out.map(() => ({})),
+});
+
+const pointer = (world: World, kind: BadPointer | undefined, va: number): bigint =>
+  kind === undefined ? BigInt(va) : badPointer(world.abi, kind);
+
+function completed(call: () => number): number | 'restart' {
+  try {
+    return call();
+  } catch (error) {
+    if (error instanceof EndlessContinuation) return 'restart';
+    throw error;
+  }
+}
+
+/** An array in guest memory, of whose elements those from `faultAt` on are out of reach. */
+class Placed {
+  readonly elementBytes: number;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  readonly va: number;
+  readonly #memory: ArgumentMemory;
+  readonly #reachable: Uint8Array;
+
+  constructor(memory: ArgumentMemory, count: number, elementBytes: number, faultAt = count) {
+    this.#memory = memory;
+    this.elementBytes = elementBytes;
+    // What does not fit is not there. A guest may ask for more frames than any table has.
+    const room = elementBytes === 0 ? 0 : Math.floor(memory.sizeBytes / elementBytes);
+    this.bytes = new Uint8Array(Math.min(count, room) * elementBytes).fill(UNTOUCHED);
+    this.view = new DataView(this.bytes.buffer);
+    this.#reachable = this.bytes.subarray(0, Math.min(faultAt, room) * elementBytes);
+    this.va = memory.placeBytes(this.#reachable.length);
+  }
+
+  write(): void {
+    this.#memory.write(this.va, this.#reachable);
+  }
+
+  /** As it is now; out of reach nothing changes. */
+  read(): DataView {
+    const now = this.bytes.slice();
+    this.#memory.read(this.va, now.subarray(0, this.#reachable.length));
+    return new DataView(now.buffer);
+  }
+}
+
+function bindHandle(
+  handles: Handles,
+  out: Out,
+  fields: readonly OutField[],
+  got: DataView,
+  at: number,
+): void {
+  const field = fields.find(({ path }) => path === 'handle');
+  if (out.handle === undefined || field === undefined) return;
+  const handle = got.getUint32(at + field.offset, true);
+  handles.set(out.handle, handle === UNTOUCHED_HANDLE ? NO_HANDLE : handle);
+}
+
+interface Element {
+  readonly out: Out;
+  readonly fields: readonly OutField[];
+  readonly handles: Handles;
+  readonly at: number;
+  /** The array as it was passed. */
+  readonly before: Placed;
+  readonly got: DataView;
+}
+
+/** Reports the fields of an element that should be otherwise, and any other byte that has changed. */
+function compareElement(what: string, element: Element, report: Report): void {
+  const { out, fields, handles, at, before, got } = element;
+  const { elementBytes } = before;
+  const expected = new DataView(before.bytes.slice(at, at + elementBytes).buffer);
+  for (const [name, value] of Object.entries(out)) {
+    if (name === 'frame_list') continue;
+    const field = fields.find(({ path }) => path === name);
+    if (field === undefined) throw new RecordingError(`${what}: the operation has no ${name}`);
+    if (typeof value === 'object') throw new RecordingError(`${what}.${name} is a list`);
+    put(expected, field, typeof value === 'string' ? handles.get(value)! : value);
+  }
+  const now = new Uint8Array(got.buffer, at, elementBytes);
+  const wanted: string[] = [];
+  const found: string[] = [];
+  for (const field of fields) {
+    const { path, offset, size } = field;
+    const [a, b] = [take(expected, 0, field), take(got, at, field)];
+    const isMissingHandle = path === 'handle' && out.handle !== undefined && isUntouched(b, size);
+    if (a !== b || isMissingHandle) {
+      wanted.push(`${path} ${path === 'handle' && out.handle ? out.handle : written(field, a)}`);
+      found.push(`${path} ${written(field, b)}`);
+    }
+    // What is left are bytes that nobody should have touched.
+    for (let i = offset; i < offset + size; i++) expected.setUint8(i, now[i]!);
+  }
+  if (wanted.length > 0) report(what, wanted.join(', '), found.join(', '));
+  const rest = new Uint8Array(expected.buffer);
+  if (rest.some((byte, i) => byte !== now[i])) {
+    report(`${what}, besides what comes back`, hexBytes(rest), hexBytes(now));
+  }
+}
+
+/** Stores the low bits of a value. */
+function put(view: DataView, { offset, size }: OutField, value: number | bigint): void {
+  const bits = BigInt.asUintN(size * 8, BigInt(value));
+  if (size === 2) view.setUint16(offset, Number(bits), true);
+  else if (size === 4) view.setUint32(offset, Number(bits), true);
+  else view.setBigUint64(offset, bits, true);
+}
+
+function take(view: DataView, at: number, { path, offset, size }: OutField): bigint {
+  if (path === 'status') return BigInt(view.getInt16(at + offset, true));
+  if (size === 4) return BigInt(view.getUint32(at + offset, true));
+  return view.getBigUint64(at + offset, true);
+}
+
+const isUntouched = (value: bigint, size: number): boolean =>
+  BigInt.asUintN(size * 8, value) === BigInt(`0x${UNTOUCHED.toString(16).repeat(size)}`);
+
+function written({ path, size }: OutField, value: bigint): string {
+  if (isUntouched(value, size)) return 'untouched';
+  if (path === 'status') return statusName(Number(value));
+  return size === 8 ? hexNumber(value) : String(value);
+}
+
+/** The list of frames: those that are recorded, and nothing after them. */
+function compareFrames(world: World, out: readonly Out[], list: Placed, report: Report): void {
+  const { elementBytes, view } = list;
+  const names = out[0]?.frame_list ?? [];
+  if (names.length * elementBytes > view.byteLength || out.some(isLaterList)) {
+    throw new RecordingError('frame_list is longer than what was asked for');
+  }
+  if (elementBytes === 0) return;
+  const got = list.read();
+  for (const [i, name] of names.entries()) put(view, entry(i, elementBytes), numberOf(world, name));
+  const words = (of: DataView) => {
+    const entries = Array.from({ length: view.byteLength / elementBytes }, (_, i) =>
+      written(entry(i, elementBytes), take(of, 0, entry(i, elementBytes))),
+    );
+    return entries.join(' ');
+  };
+  const [wanted, found] = [words(view), words(got)];
+  if (wanted !== found) report('frame_list', wanted, found);
+}
+
+const isLaterList = ({ frame_list = [] }: Out, index: number): boolean =>
+  index > 0 && frame_list.length > 0;
+
+const entry = (index: number, size: number): OutField => ({
+  path: 'frame',
+  offset: index * size,
+  size,
+});
+
+const numberOf = (world: World, name: bigint | Exclude<Frame, number>): number | bigint =>
+  typeof name === 'bigint' ? name : world.frameOf(name);

@@ -1,0 +1,77 @@
+/** Pages as they should be, and comparing them with pages as they are. */
+import { PAGE_SIZE } from '@ringside/gnttab-core';
+import type { World } from './world.ts';
+
+const WORD_BYTES = 8;
+const PAGE_WORDS = PAGE_SIZE / WORD_BYTES;
+
+/** Views of memory by words of 64 bits, which compare in half the time of 32. */
+const views = new WeakMap<ArrayBufferLike, BigInt64Array<ArrayBufferLike>>();
+
+function wordsOf(buffer: ArrayBufferLike): BigInt64Array<ArrayBufferLike> {
+  let words = views.get(buffer);
+  if (words === undefined) {
+    words = new BigInt64Array(buffer);
+    views.set(buffer, words);
+  }
+  return words;
+}
+
+/** What a page should hold. */
+export class Page {
+  readonly bytes: Uint8Array;
+  readonly #words: BigInt64Array;
+
+  /** A page of zeros. */
+  constructor() {
+    const buffer = new ArrayBuffer(PAGE_SIZE);
+    this.bytes = new Uint8Array(buffer);
+    this.#words = new BigInt64Array(buffer);
+  }
+
+  /** It holds what the machine's frame holds. */
+  equals(world: World, frame: number): boolean {
+    const { bank, offsetBytes } = world.at(frame);
+    const memory = wordsOf(bank.u8.buffer);
+    const words = this.#words;
+    const start = offsetBytes / WORD_BYTES;
+    for (let i = 0; i < PAGE_WORDS; i++) if (memory[start + i] !== words[i]) return false;
+    return true;
+  }
+}
+
+/** Pages that follow each other, with the machine's frames that should hold the same. */
+export interface Region {
+  readonly name: string;
+  readonly pages: readonly Page[];
+  /** The machine's frame of page `index`; INVALID_MFN if it has none. */
+  frame(index: number): number;
+}
+
+/** Calls `part` for what each page has of a span. */
+export function forEachPage(
+  offsetBytes: number,
+  lengthBytes: number,
+  part: (index: number, inPage: number, inSpan: number, lengthBytes: number) => void,
+): void {
+  for (let done = 0; done < lengthBytes;) {
+    const at = offsetBytes + done;
+    const inPage = at % PAGE_SIZE;
+    const length = Math.min(lengthBytes - done, PAGE_SIZE - inPage);
+    part((at - inPage) / PAGE_SIZE, inPage, done, length);
+    done += length;
+  }
+}
+
+/** Where cells of so many bytes differ: their offsets. */
+export function differentCells(a: Uint8Array, b: Uint8Array, cellBytes: number): number[] {
+  const offsets: number[] = [];
+  for (let at = 0; at < a.length; at += cellBytes) {
+    for (let i = at; i < at + cellBytes; i++) {
+      if (a[i] === b[i]) continue;
+      offsets.push(at);
+      break;
+    }
+  }
+  return offsets;
+}

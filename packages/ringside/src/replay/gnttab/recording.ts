@@ -1,0 +1,281 @@
+/** The format of grant table recordings, version 1: `test/vectors/gnttab`. */
+import {
+  boolean,
+  byField,
+  byPresence,
+  bytes,
+  either,
+  fieldsOf,
+  hex,
+  integer,
+  jsonLines,
+  listOf,
+  object,
+  oneOf,
+  orNull,
+  type Read,
+  type Reader,
+  RecordingError,
+  sha256,
+  text,
+} from '../reader.ts';
+import { operations, unknownOperation } from './operations.ts';
+
+/** A frame of the hypervisor's own, whose number is its own affair: `gt:DOM:INDEX`, `st:DOM:INDEX`. */
+export interface TableFrame {
+  readonly space: 'gt' | 'st';
+  readonly dom: number;
+  readonly index: number;
+}
+const tableFrame: Reader<TableFrame> = (value, where) => {
+  const [, space, dom, index] = /^(gt|st):(\d+):(\d+)$/.exec(text(value, where)) ?? [];
+  if (space === undefined) throw new RecordingError(`${where}: gt:DOM:INDEX expected`);
+  return { space: space as 'gt' | 'st', dom: Number(dom), index: Number(index) };
+};
+const frame = either(integer, tableFrame);
+/** A machine frame, or one that is only named. */
+export type Frame = Read<typeof frame>;
+
+const spanOf = { off: integer };
+const hashed = { ...spanOf, len: integer, sha256 };
+const spelled = { ...spanOf, hex: bytes };
+const tableSpan = byPresence(
+  'sha256',
+  object({ dom: integer, ...hashed }),
+  object({ dom: integer, ...spelled }),
+);
+const ramSpan = byPresence(
+  'sha256',
+  object({ mfn: integer, ...hashed }),
+  object({ mfn: integer, ...spelled }),
+);
+const value = object({ dom: integer, v: integer });
+const pte = object(
+  { dom: integer, va: hex, present: boolean },
+  { mfn: frame, rw: boolean, app: boolean, avail: integer },
+);
+/** How recordings call the types of p2m entries. */
+export const p2mTypeNames = [
+  'invalid',
+  'ram_rw',
+  'grant_rw',
+  'grant_ro',
+  'ram_paged',
+  'foreign',
+  'mmio_direct',
+] as const;
+const p2mType = oneOf(...p2mTypeNames);
+const p2m = object({ dom: integer, gfn: integer, type: p2mType }, { mfn: frame });
+
+/** A span of changed bytes: in full, or as length and digest. */
+export type Span = Read<typeof tableSpan> | Read<typeof ramSpan>;
+/** A changed page table entry. */
+export type PteEffect = Read<typeof pte>;
+
+const effects = object(
+  {},
+  {
+    gt: listOf(tableSpan),
+    st: listOf(tableSpan),
+    ram: listOf(ramSpan),
+    pte: listOf(pte),
+    p2m: listOf(p2m),
+    own: listOf(object({ mfn: integer, owner: integer })),
+    tot: listOf(value),
+    ver: listOf(value),
+    ngt: listOf(value),
+    nst: listOf(value),
+    present: listOf(value),
+    crash: listOf(integer),
+    overlap: integer,
+  },
+);
+/** Every change that a guest could see. */
+export type Effects = Read<typeof effects>;
+
+const out = object(
+  {},
+  {
+    status: integer,
+    handle: text,
+    dev_bus_addr: hex,
+    nr_frames: integer,
+    max_nr_frames: integer,
+    version: integer,
+    frame_list: listOf(either(hex, tableFrame)),
+  },
+);
+/** The fields of an argument that were written. */
+export type Out = Read<typeof out>;
+
+/** What acts says how it ended and what changed; what changed nothing says nothing. */
+const acted = { rc: integer };
+const c = text;
+const actedWith = { eff: effects, c };
+const is = <const T extends string>(t: T) => ({ t: oneOf(t) });
+
+const call = object(
+  {
+    ...is('hc'),
+    dom: integer,
+    op: oneOf(...Object.keys(operations), 'unknown'),
+    args: listOf((one: unknown) => one),
+    rc: either(integer, oneOf('restart')),
+    out: listOf(out),
+  },
+  {
+    ...actedWith,
+    count: integer,
+    cmd: integer,
+    vcpu: integer,
+    uop: oneOf('bad', 'null'),
+    flist: oneOf('bad', 'null'),
+    fault_at: integer,
+    fl_fault_at: integer,
+  },
+);
+const hypercall = (line: unknown, where: string) => {
+  const read = call(line, where);
+  const known = operations[read.op];
+  if (known === undefined && read.cmd === undefined) {
+    throw new RecordingError(`${where}: an unknown operation needs a number, cmd`);
+  }
+  if (read.out.length !== read.args.length) {
+    throw new RecordingError(`${where}: ${read.args.length} args, but ${read.out.length} out`);
+  }
+  const operation = known ?? unknownOperation;
+  const args = read.args.map((one, i) => operation.readArgument(one, `${where}.args[${i}]`));
+  return { ...read, operation, args };
+};
+/** A grant_table_op. */
+export type Hypercall = ReturnType<typeof hypercall>;
+
+/** Writing and checking, which a guest does without the hypervisor. */
+const write = byPresence(
+  'mfn',
+  object({ ...is('w'), sp: oneOf('ram'), dom: integer, mfn: integer, ...spelled }, { c }),
+  object({ ...is('w'), sp: oneOf('gt', 'st'), dom: integer, ...spelled }, { c }),
+);
+const checkTable = object({ ...is('chk'), sp: oneOf('gt', 'st'), dom: integer, ...spelled }, { c });
+const checkRam = object(
+  { ...is('chk'), sp: oneOf('ram'), mfn: integer, owner: integer, sha256 },
+  { c },
+);
+const checkWholeTable = object(
+  {
+    ...is('chk'),
+    sp: oneOf('gtall'),
+    dom: integer,
+    version: integer,
+    nr_frames: integer,
+    nr_status: integer,
+    gt_sha256: sha256,
+  },
+  { st_sha256: sha256, c },
+);
+type Check = Read<typeof checkTable> | Read<typeof checkRam> | Read<typeof checkWholeTable>;
+const check = byField<Check>('sp', {
+  gt: checkTable,
+  st: checkTable,
+  ram: checkRam,
+  gtall: checkWholeTable,
+});
+
+const steps = {
+  w: write,
+  fill: object({ ...is('fill'), mfn: integer, seed: integer }, { dom: integer, c }),
+  hc: hypercall,
+  chk: check,
+  mmu: object(
+    { ...is('mmu'), dom: integer, va: hex, mfn: orNull(frame), rw: boolean, ...acted },
+    actedWith,
+  ),
+  physmap: object({ ...is('physmap'), dom: integer, idx: hex, gfn: integer, ...acted }, actedWith),
+  p2mset: object(
+    { ...is('p2mset'), dom: integer, gfn: integer, type: p2mType, ...acted },
+    actedWith,
+  ),
+  kill: object({ ...is('kill'), dom: integer, ...acted }, actedWith),
+  preempt: object({ ...is('preempt'), every: integer }, { c }),
+  oom: object({ ...is('oom'), pages: integer }, { c }),
+  low_pages: object({ ...is('low_pages'), n: integer, first_mfn: integer }, { c }),
+  note: object({ ...is('note'), text }, { c }),
+  end: object({ ...is('end'), steps: integer, hypercalls: integer }, { c }),
+};
+/** What a line says. */
+export type Step = Read<(typeof steps)[keyof typeof steps]>;
+/** Steps after which the whole machine is compared. */
+export type ActingStep = Extract<Step, { readonly rc: unknown }>;
+
+const domain = object({
+  id: integer,
+  priv: boolean,
+  type: oneOf('pv', 'hvm'),
+  frames: integer,
+  max_pages: integer,
+  max_grant_frames: integer,
+  max_maptrack_frames: integer,
+  max_version: oneOf(1, 2),
+  nvcpu: integer,
+  addr_bits: integer,
+  l1_gfns: listOf(integer),
+  mfn_base: integer,
+});
+/** A domain as it begins. */
+export type DomainHeader = Read<typeof domain>;
+
+const header = object({
+  ...is('hdr'),
+  format: oneOf(1),
+  name: text,
+  desc: text,
+  xen: text,
+  arch: text,
+  features: listOf(text),
+  opts: object({ transitive: oneOf(0, 1), transfer: oneOf(0, 1) }),
+  va_base: hex,
+  domains: listOf(domain),
+});
+
+/** A world of its own: domains, and what happened to them. */
+export interface GnttabTrace {
+  readonly header: Read<typeof header>;
+  /** Line of the header. */
+  readonly line: number;
+  readonly steps: readonly { readonly line: number; readonly step: Step }[];
+}
+
+const stepOf = byField<Step>('t', steps);
+
+/** Reads a recording of grant table operations. Throws RecordingError. */
+export function readGnttabRecording(recording: string): GnttabTrace[] {
+  const traces: GnttabTrace[] = [];
+  let open: { line: number; step: Step }[] | undefined;
+  let last = 0;
+  for (const { number, value } of jsonLines(recording)) {
+    const where = `line ${number}`;
+    last = number;
+    if (fieldsOf(value, where)['t'] === 'hdr') {
+      if (open !== undefined) throw new RecordingError(`${where}: the trace before has no end`);
+      open = [];
+      traces.push({ header: header(value, where), line: number, steps: open });
+      continue;
+    }
+    if (open === undefined) {
+      throw new RecordingError(`${where}: not a recording of grant tables, or outside a trace`);
+    }
+    const step = stepOf(value, where);
+    open.push({ line: number, step });
+    if (step.t !== 'end') continue;
+    const calls = open.filter((one) => one.step.t === 'hc').length;
+    if (step.steps !== open.length || step.hypercalls !== calls) {
+      throw new RecordingError(
+        `${where}: the trace has ${open.length} steps and ${calls} hypercalls, not ${step.steps} and ${step.hypercalls}`,
+      );
+    }
+    open = undefined;
+  }
+  if (traces.length === 0) throw new RecordingError('line 1: the recording is empty');
+  if (open !== undefined) throw new RecordingError(`line ${last}: the trace has no end`);
+  return traces;
+}

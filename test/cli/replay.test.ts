@@ -1,0 +1,99 @@
+/** `ringside replay`: recordings against the machine, from the command line. */
+import { readFileSync } from 'node:fs';
+import { gunzipSync, gzipSync } from 'node:zlib';
+import { describe, expect, test } from 'vitest';
+import { folderWith, ringside } from './ringside.ts';
+
+const vector = (name: string): Uint8Array =>
+  readFileSync(new URL(`../vectors/gnttab/${name}.jsonl.gz`, import.meta.url));
+const plain = (name: string): string => gunzipSync(vector(name)).toString('utf8');
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+/** Every batch of swaps should have failed, if this were true. */
+const forged = plain('s_swap_v1').replaceAll('"status":0', '"status":-9');
+const wrong = forged.split('"status":-9').length - 1;
+
+const files = {
+  'swap.jsonl': bytes(plain('s_swap_v1')),
+  'random.jsonl.gz': vector('r_v1_01'),
+  'forged.jsonl.gz': gzipSync(forged),
+  'text.jsonl': bytes('not a recording\n'),
+  'other.jsonl': bytes('{"send":"x"}\n'),
+  'format.jsonl': bytes(plain('s_swap_v1').replace('"format":1', '"format":2')),
+  'cut.jsonl': bytes(plain('s_swap_v1').split('\n').slice(0, -2).join('\n')),
+  'empty.jsonl': new Uint8Array(0),
+  'damaged.jsonl.gz': vector('s_swap_v1').slice(0, -20),
+};
+
+const replay = (folder: string, ...words: string[]) =>
+  ringside(folder, 'replay', 'gnttab', ...words);
+
+describe.concurrent('ringside replay gnttab', () => {
+  test('has a line for each file, and a total', async (context) => {
+    const folder = folderWith(context, files);
+    const ended = await replay(folder, 'swap.jsonl', 'random.jsonl.gz');
+    expect(ended).toMatchObject({ exitCode: 0, stderr: '' });
+    const lines = ended.stdout.trimEnd().split('\n');
+    expect(lines).toHaveLength(4);
+    expect(lines[0]).toMatch(/^file +traces +steps +hypercalls +mismatches +time$/);
+    expect(lines[1]).toMatch(/^swap\.jsonl +1 +\d+ +\d+ +0 +\S+ \S+$/);
+    expect(lines[2]).toMatch(/^random\.jsonl\.gz +\d+ +[\d,]+ +[\d,]+ +0 +\S+ \S+$/);
+    expect(lines[3]).toMatch(/^total +\d+ +[\d,]+ +[\d,]+ +0 +\S+ \S+$/);
+  });
+
+  test('shows the first differences', async (context) => {
+    const folder = folderWith(context, files);
+    const ended = await replay(folder, 'swap.jsonl', 'forged.jsonl.gz', '--differences', '1');
+    expect(ended.exitCode).toBe(1);
+    expect(ended.stderr).toBe(`ringside: ${wrong} mismatches in 1 of 2 files\n`);
+    expect(ended.stdout).toMatch(
+      /\nforged\.jsonl\.gz:\d+: s_swap_v1, step \d+: domain \d swap_grant_ref[^\n]*\n {2}out\[0\]\n {4}expected {2}status GNTST_bad_page \(-9, bad page\)\n {4}got {7}status GNTST_okay \(0, okay\)\n$/,
+    );
+    expect(ended.stdout.match(/expected/g)).toHaveLength(1);
+  });
+
+  test('prints one object with --json', async (context) => {
+    const folder = folderWith(context, files);
+    const ended = await replay(folder, 'swap.jsonl', 'forged.jsonl.gz', '--json');
+    expect(ended.exitCode).toBe(1);
+    const result: unknown = JSON.parse(ended.stdout);
+    expect(result).toMatchObject({
+      command: 'replay gnttab',
+      ok: false,
+      abi: 'x86_64',
+      files: [
+        { file: 'swap.jsonl', traces: 1, mismatches: 0 },
+        { file: 'forged.jsonl.gz', traces: 1, mismatches: wrong },
+      ],
+      total: { traces: 2, mismatches: wrong },
+      differences: Array.from({ length: 5 }, () => ({ file: 'forged.jsonl.gz', what: 'out[0]' })),
+    });
+  });
+
+  test('replays through the layout of i386', async (context) => {
+    const folder = folderWith(context, files);
+    const ended = await replay(folder, '--abi', 'i386', 'swap.jsonl', 'random.jsonl.gz');
+    expect(ended).toMatchObject({ exitCode: 0, stderr: '' });
+  });
+
+  test.for<[string, string]>([
+    ['replay', 'no command; see ringside --help'],
+    ['replay gnttb', "unknown command 'gnttb' (Did you mean gnttab?)"],
+    ['replay gnttab', "missing required argument 'file'"],
+    ['replay gnttab --abi arm swap.jsonl', 'Allowed choices are x86_64, i386.'],
+    ['replay gnttab --differences none swap.jsonl', 'Allowed: a whole number from 1'],
+    ['replay gnttab swap.jsonl nothing.jsonl', 'nothing.jsonl: no such file or directory'],
+    ['replay gnttab .', '.: is a directory'],
+    ['replay gnttab text.jsonl', 'text.jsonl: line 1: not JSON'],
+    ['replay gnttab other.jsonl', 'other.jsonl: line 1: not a recording of grant tables'],
+    ['replay gnttab format.jsonl', 'format.jsonl: line 1.format: 1 expected, not 2'],
+    ['replay gnttab cut.jsonl', 'cut.jsonl: line '],
+    ['replay gnttab empty.jsonl', 'empty.jsonl: line 1: the recording is empty'],
+    ['replay gnttab damaged.jsonl.gz', 'damaged.jsonl.gz: the gzip file is damaged'],
+  ])('%s is a usage error', async ([words, sentence], context) => {
+    const ended = await ringside(folderWith(context, files), ...words.split(' '));
+    expect(ended).toMatchObject({ exitCode: 2, stdout: '' });
+    expect(ended.stderr).toMatch(/^ringside: [^\n]+\n$/);
+    expect(ended.stderr).toContain(sentence);
+  });
+});
