@@ -1,73 +1,25 @@
 /**
- * Who holds each grant reference of a guest: nobody, a private reserve, or a user; never two at once.
+ * A private reserve: references that cannot be missing when they are needed.
  * Source: docs/misc/grant-tables.txt of Xen, "Using a private reserve of grant references".
  */
-import { invariant } from '../machine/errors.ts';
+import type { Scheduler } from '../machine/scheduler.ts';
 import type { GrantRef } from '../machine/page.ts';
 import { GrantError } from './errors.ts';
+import type { ReferencePool } from './reference-pool.ts';
+import { Waiters } from './waiters.ts';
 
-const FREE = 0;
-const RESERVED = 1;
-const USED = 2;
-
-/** The shared pool of references. */
-export class ReferencePool {
-  readonly #free: GrantRef[] = [];
-  #holder = new Uint8Array(0);
-
-  /** References that can be taken. */
-  get available(): number {
-    return this.#free.length;
-  }
-
-  /** Adds the references from `first` up to `end`; the lowest are taken first. */
-  add(first: number, end: number): void {
-    const holder = new Uint8Array(end);
-    holder.set(this.#holder);
-    this.#holder = holder;
-    for (let ref = end - 1; ref >= first; ref--) this.#free.push(ref as GrantRef);
-  }
-
-  /** A free reference, now in use; undefined if there is none. */
-  take(): GrantRef | undefined {
-    const ref = this.#free.pop();
-    if (ref !== undefined) this.#holder[ref] = USED;
-    return ref;
-  }
-
-  /** A reference in use is free again. */
-  give(ref: GrantRef): void {
-    this.#change(ref, USED, FREE);
-    this.#free.push(ref);
-  }
-
-  /** A reference in use goes to a reserve. */
-  reserve(ref: GrantRef): void {
-    this.#change(ref, USED, RESERVED);
-  }
-
-  /** A reference of a reserve is in use. */
-  claim(ref: GrantRef): void {
-    this.#change(ref, RESERVED, USED);
-  }
-
-  #change(ref: GrantRef, from: number, to: number): void {
-    invariant(this.#holder[ref] === from, `reference ${ref} was given back already`);
-    this.#holder[ref] = to;
-  }
-}
-
-/** A private reserve: references that cannot be missing when they are needed. */
 export class GrantReserve {
   readonly #pool: ReferencePool;
   readonly #refs: GrantRef[];
+  readonly #waiters: Waiters<GrantRef>;
   #freed = false;
 
-  /** `refs` are in use, and become the reserve's. */
-  constructor(pool: ReferencePool, refs: GrantRef[]) {
+  /** `refs` are claimed, and become the reserve's. */
+  constructor(pool: ReferencePool, refs: GrantRef[], scheduler: Scheduler) {
     for (const ref of refs) pool.reserve(ref);
     this.#pool = pool;
     this.#refs = refs;
+    this.#waiters = new Waiters(scheduler);
   }
 
   /** References that can be claimed. */
@@ -85,18 +37,33 @@ export class GrantReserve {
   }
 
   /**
+   * As `claim`; when all are claimed, waits for the next release, first come first served. What is handed over is claimed
+   * from then on. Rejects with the signal's reason if that aborts first, with GrantError if the reserve is freed.
+   */
+  async claimWhenFree(signal?: AbortSignal): Promise<GrantRef> {
+    signal?.throwIfAborted();
+    if (this.#refs.length > 0 || this.#freed) return this.claim();
+    return this.#waiters.wait(1, signal);
+  }
+
+  /**
    * gnttab_release_grant_reference(): a claimed reference, whose grant was ended, goes back to the reserve; to the shared
-   * pool if the reserve was freed meanwhile.
+   * pool if the reserve was freed meanwhile. Throws InvariantError if it is not claimed or still grants something.
    */
   release(ref: GrantRef): void {
     if (this.#freed) return this.#pool.give(ref);
     this.#pool.reserve(ref);
-    this.#refs.push(ref);
+    if (this.#waiters.length === 0) this.#refs.push(ref);
+    else {
+      this.#pool.claim(ref);
+      this.#waiters.serve(1, ref);
+    }
   }
 
   /** gnttab_free_grant_references(): what is not claimed goes back to the shared pool. */
   free(): void {
     this.#freed = true;
+    this.#waiters.dismiss(new GrantError('private reserve', 'freed while waiting for a reference'));
     for (const ref of this.#refs.splice(0)) {
       this.#pool.claim(ref);
       this.#pool.give(ref);

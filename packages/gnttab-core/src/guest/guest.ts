@@ -3,6 +3,7 @@ import { Hypercalls } from '../hypercall/hypercalls.ts';
 import type { Domain, Machine } from '../machine/machine.ts';
 import type { DomId } from '../machine/page.ts';
 import { EventPorts } from './event-ports.ts';
+import type { GrantVersion } from './grant-allocation.ts';
 import { GrantReferences } from './grants.ts';
 import { ForeignMappings } from './mappings.ts';
 import { GuestMemory } from './memory.ts';
@@ -18,11 +19,20 @@ export interface Guest {
   readonly hypercalls: Hypercalls;
 }
 
-/** Starts a guest kernel in a domain: maps its grant table and shared info page, and takes its upcalls. */
-export function bootGuest(domain: Domain): Guest {
+/** How a guest kernel is started. */
+export interface GuestOptions {
+  /** Version of the grant table, 1 unless said: 2 can also grant parts of pages and what others have granted. */
+  readonly grantVersion?: GrantVersion;
+}
+
+/**
+ * Starts a guest kernel in a domain: maps its grant table and shared info page, and takes its upcalls. Throws GrantError if
+ * the domain may not have that version of the grant table.
+ */
+export function bootGuest(domain: Domain, { grantVersion = 1 }: GuestOptions = {}): Guest {
   const hypercalls = new Hypercalls(domain);
   const memory = new GuestMemory(domain, hypercalls, domain.totPages);
-  const grants = new GrantReferences(domain, memory, hypercalls);
+  const grants = new GrantReferences(domain, memory, hypercalls, grantVersion);
   const mappings = new ForeignMappings(memory, hypercalls);
   const events = new EventPorts(domain, memory, hypercalls);
   const { machine, id } = domain;

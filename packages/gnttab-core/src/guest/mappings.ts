@@ -16,6 +16,17 @@ export interface ForeignMapping extends Disposable {
   unmap(): void;
 }
 
+/** As ForeignMapping, of those frames that could be mapped: page `n` is at `va + n * 4096` if its status is GNTST_okay. */
+export interface ForeignBatch extends ForeignMapping {
+  /** GNTST_* of each reference. */
+  readonly statuses: readonly number[];
+}
+
+/** How to map: by default for reading and writing. */
+export interface MappingOptions {
+  readonly readonly?: boolean;
+}
+
 export class ForeignMappings {
   readonly #memory: GuestMemory;
   readonly #hypercalls: Hypercalls;
@@ -37,11 +48,27 @@ export class ForeignMappings {
   map(
     domid: DomId,
     refs: GrantRef | readonly GrantRef[],
-    { readonly = false }: { readonly?: boolean } = {},
+    options?: MappingOptions,
   ): ForeignMapping {
     const list = typeof refs === 'number' ? [refs] : refs;
-    const va = this.#memory.mappingWindow(list.length);
-    const ops = list.map((ref, i) => {
+    const batch = this.mapBatch(domid, list, options);
+    const failed = batch.statuses.findIndex((status) => status !== GNTST_okay);
+    if (failed < 0) return batch;
+    batch.unmap();
+    throw new GrantError(
+      `mapping reference ${list[failed]} of domain ${domid}`,
+      batch.statuses[failed]!,
+    );
+  }
+
+  /** Maps grants of `domid`, each for itself: one that fails leaves a hole and harms no other. */
+  mapBatch(
+    domid: DomId,
+    refs: readonly GrantRef[],
+    { readonly = false }: MappingOptions = {},
+  ): ForeignBatch {
+    const va = this.#memory.mappingWindow(refs.length);
+    const ops = refs.map((ref, i) => {
       const op = new GnttabMapGrantRef();
       op.hostAddr = va + i * PAGE_SIZE;
       op.flags = readonly ? GNTMAP_host_map | GNTMAP_readonly : GNTMAP_host_map;
@@ -50,22 +77,22 @@ export class ForeignMappings {
       return op;
     });
     this.#hypercalls.gnttabMap(ops);
-    const failed = ops.find(({ status }) => status !== GNTST_okay);
     const mapped = ops.filter(({ status }) => status === GNTST_okay);
     this.#live += mapped.length;
-    if (failed !== undefined) {
-      this.#unmap(mapped);
-      this.#memory.windows.free(va, list.length);
-      throw new GrantError(`mapping reference ${failed.ref} of domain ${domid}`, failed.status);
-    }
     let open = true;
     const unmap = () => {
       if (!open) return;
       open = false;
       this.#unmap(mapped);
-      this.#memory.windows.free(va, list.length);
+      this.#memory.windows.free(va, refs.length);
     };
-    return { va, pages: list.length, unmap, [Symbol.dispose]: unmap };
+    return {
+      va,
+      pages: refs.length,
+      statuses: ops.map(({ status }) => status),
+      unmap,
+      [Symbol.dispose]: unmap,
+    };
   }
 
   #unmap(mapped: readonly GnttabMapGrantRef[]): void {

@@ -8,6 +8,7 @@ import type { Domain } from '../machine/machine.ts';
 import { PV_VA_BASE } from '../machine/domain-build.ts';
 import { domainAddressSpace } from '../machine/domain-space.ts';
 import { invariant } from '../machine/errors.ts';
+import { frameGfn, ownerOf } from '../machine/frame-table.ts';
 import { INVALID_MFN } from '../machine/layout.ts';
 import { clearP2m, gfnToMfn, p2m_ram_rw, setP2m } from '../machine/p2m.ts';
 import { bankOffset, type MachineAddress, PAGE_SIZE } from '../machine/page.ts';
@@ -59,9 +60,32 @@ export class GuestMemory implements AddressSpace {
     return this.#pages.takeRun(count);
   }
 
-  /** Gives a page back to the guest's allocator. There must be a frame behind it. */
+  /** Pages that were freed and are not handed out, because another domain may still reach them. */
+  get quarantined(): number {
+    return this.#pages.quarantined;
+  }
+
+  /** Is another domain allowed to reach the page? */
+  isShared({ gfn }: GuestPage): boolean {
+    return this.#pages.isShared(gfn);
+  }
+
+  /**
+   * Gives a page back to the guest's allocator. There must be a frame behind it. One that is still granted is kept in
+   * quarantine: it is handed out again only when its last grant has ended. Throws InvariantError if it was freed already.
+   */
   freePage(page: GuestPage): void {
     this.#pages.give(page);
+  }
+
+  /** For the guest's grant table: a reference shows page `gfn` from now on. */
+  share(gfn: number): void {
+    this.#pages.share(gfn);
+  }
+
+  /** For the guest's grant table: a reference to page `gfn` has ended. */
+  unshare(gfn: number): void {
+    this.#pages.unshare(gfn);
   }
 
   freePages(pages: readonly GuestPage[]): void {
@@ -107,6 +131,13 @@ export class GuestMemory implements AddressSpace {
   /** What a grant entry or a copy's gmfn takes for a page: its mfn (PV) or gfn (translated). */
   frameOf(page: GuestPage): number {
     return this.#domain.translated ? page.gfn : gfnToMfn(this.#domain, page.gfn);
+  }
+
+  /** The page that `frameOf` gives this frame for; a number that is no page's if there is none. */
+  gfnOf(frame: number): number {
+    if (this.#domain.translated) return frame;
+    const { machine, id } = this.#domain;
+    return ownerOf(machine, frame) === id ? frameGfn(machine, frame) : INVALID_MFN;
   }
 
   /**

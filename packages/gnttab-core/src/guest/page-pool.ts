@@ -1,7 +1,8 @@
-/** The guest kernel's page allocator: which places of its own memory are in use. */
+/** The guest kernel's page allocator: which places of its own memory are in use, and which of them others may reach. */
 import { invariant } from '../machine/errors.ts';
 import { type Gfn, gfn, PAGE_SIZE } from '../machine/page.ts';
 import { GuestMemoryError } from './errors.ts';
+import { NumberPool } from './number-pool.ts';
 
 /** A place for one page in the guest's own memory. */
 export interface GuestPage {
@@ -10,17 +11,13 @@ export interface GuestPage {
   readonly va: number;
 }
 
-const FREE = 0;
-const USED = 1;
-
 export class PagePool {
   readonly #pages: readonly GuestPage[];
-  /** FREE or USED, by gfn: the truth. */
-  readonly #state: Uint8Array;
-  /** Candidates for a single page, each once; those that a run took meanwhile are passed over. */
-  readonly #stack: number[] = [];
-  readonly #onStack: Uint8Array;
-  #freeCount: number;
+  readonly #free = new NumberPool();
+  /** Live grant references of each page, by gfn. */
+  readonly #shares: Uint32Array;
+  /** Pages that were given back while another domain might still reach them (XSA-396): nobody gets them before that ends. */
+  readonly #quarantine = new Set<number>();
   /** Whose pages they are, for messages. */
   readonly #owner: string;
 
@@ -31,57 +28,60 @@ export class PagePool {
       gfn: gfn(n),
       va: baseVa + n * PAGE_SIZE,
     }));
-    this.#state = new Uint8Array(pages);
-    this.#onStack = new Uint8Array(pages);
-    this.#freeCount = pages;
-    for (let n = pages - 1; n >= 0; n--) this.#push(n);
+    this.#shares = new Uint32Array(pages);
+    this.#free.add(0, pages);
   }
 
   get freeCount(): number {
-    return this.#freeCount;
+    return this.#free.count;
+  }
+
+  get quarantined(): number {
+    return this.#quarantine.size;
   }
 
   /** Any page. Throws GuestMemoryError. */
   take(): GuestPage {
-    for (;;) {
-      const n = this.#stack.pop();
-      if (n === undefined) throw new GuestMemoryError(`${this.#owner}: no page is free`);
-      this.#onStack[n] = 0;
-      if (this.#state[n] === FREE) return this.#use(n);
-    }
+    const n = this.#free.take();
+    if (n < 0) throw new GuestMemoryError(`${this.#owner}: no page is free`);
+    return this.#pages[n]!;
   }
 
   /** `count` neighbouring pages. Throws GuestMemoryError. */
   takeRun(count: number): GuestPage[] {
-    let run = 0;
-    for (let n = 0; n < this.#pages.length; n++) {
-      run = this.#state[n] === FREE ? run + 1 : 0;
-      if (run === count) {
-        return this.#pages.slice(n + 1 - count, n + 1).map((page) => this.#use(page.gfn));
-      }
+    const first = this.#free.takeRun(count);
+    if (first < 0) {
+      throw new GuestMemoryError(
+        `${this.#owner}: no ${count} neighbouring pages are free (${this.freeCount} are)`,
+      );
     }
-    throw new GuestMemoryError(
-      `${this.#owner}: no ${count} neighbouring pages are free (${this.#freeCount} are)`,
-    );
+    return this.#pages.slice(first, first + count);
   }
 
-  #use(n: number): GuestPage {
-    this.#state[n] = USED;
-    this.#freeCount -= 1;
-    return this.#pages[n]!;
+  /** Gives a page back; one with a live grant becomes free when the grant has ended. Throws InvariantError if given already. */
+  give({ gfn }: GuestPage): void {
+    if (this.#free.isFree(gfn) || this.#quarantine.has(gfn)) {
+      invariant(false, `page ${gfn} is free already`);
+    }
+    if (this.#shares[gfn] === 0) this.#free.give(gfn);
+    else this.#quarantine.add(gfn);
   }
 
-  /** Gives a page back. Throws InvariantError if it is free. */
-  give(page: GuestPage): void {
-    invariant(this.#state[page.gfn] === USED, `page ${page.gfn} is free already`);
-    this.#state[page.gfn] = FREE;
-    this.#freeCount += 1;
-    this.#push(page.gfn);
+  /** Is another domain allowed to reach the page? */
+  isShared(gfn: number): boolean {
+    return this.#shares[gfn]! > 0;
   }
 
-  #push(n: number): void {
-    if (this.#onStack[n] === 1) return;
-    this.#onStack[n] = 1;
-    this.#stack.push(n);
+  /** A grant reference to the page comes to life. A number that is no page of the pool is ignored, here and below. */
+  share(gfn: number): void {
+    this.#shares[gfn]! += 1;
+  }
+
+  /** A grant reference to the page has ended: nobody uses it through that one any more. */
+  unshare(gfn: number): void {
+    const left = (this.#shares[gfn]! -= 1);
+    if (left === 0 && this.#quarantine.size > 0 && this.#quarantine.delete(gfn)) {
+      this.#free.give(gfn);
+    }
   }
 }
