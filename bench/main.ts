@@ -4,7 +4,9 @@ import { bringUpHost, type Host } from '@ringside/ringside';
 import { Command } from 'commander';
 import { randomReads } from './blk.ts';
 import { fixedCosts } from './cost.ts';
-import { copies, grantsAndMaps, transfers } from './grant.ts';
+import { guestGrants } from './guest-grants.ts';
+import { grantOperations, operationNames, sharedGrantOperations } from './grant-ops.ts';
+import { manyDomains, tableSizes } from './grant-scale.ts';
 import type { Result } from './measure.ts';
 import { frames } from './net.ts';
 
@@ -13,9 +15,14 @@ type Measure = (machine: Machine, host: Host) => Promise<Result[]>;
 
 /** What measures each group of names. */
 const groups: readonly (readonly [names: readonly string[], measure: Measure])[] = [
-  [['grant/copy-4096-x32', 'grant/copy-4096'], copies],
-  [['grant/grant-end', 'grant/map-unmap'], grantsAndMaps],
-  [['grant/transfer-x32', 'grant/flip-x32'], transfers],
+  [operationNames('grant'), grantOperations],
+  [operationNames('grant-shared'), sharedGrantOperations],
+  [['grant/map-unmap-of-32768'], tableSizes],
+  [
+    ['domains/bytes-each-of-1000', 'domains/life-among-1000', 'domains/life-with-1024-pages'],
+    manyDomains,
+  ],
+  [['guest/grant-end', 'guest/flip-x32'], guestGrants],
   [
     [
       'blk/randread-4k-qd32-memory',
