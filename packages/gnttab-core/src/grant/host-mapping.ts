@@ -38,16 +38,17 @@ import {
   _PAGE_USER,
   dropPte,
   guestPte,
-  makePte,
   PAGE_AVAIL_SHIFT,
-  type Pte,
   pteAddress,
   pteFrame,
   pteHi,
+  pteHigh,
   pteLo,
+  pteLow,
   presentPtes,
   PTE_SIZE,
   replacePte,
+  replacePteOf,
   stealPte,
   withFrame,
 } from '../machine/page-table.ts';
@@ -57,58 +58,66 @@ import { NO_PLACE } from './structs.ts';
 const GUEST_AVAIL_SHIFT = 16;
 const GUEST_AVAIL_MASK = 7;
 
-/** create_grant_host_mapping(): maps `frame` at `hostAddr`. */
+/** The entry that `hostAddr` names: that of a virtual address, or one in a page table of the domain's own. */
+const hostPte = (mapper: Domain, hostAddr: number, flags: number): MachineAddress =>
+  (flags & GNTMAP_contains_pte) !== 0 ? guestPte(mapper, hostAddr) : pteAddress(mapper, hostAddr);
+
+/**
+ * The place that `hostAddr` names, in 32 bits: the gfn of a translated domain; for a PV domain which 8 bytes of the
+ * machine's memory the page table entry is. NO_PLACE if there is none.
+ */
+export function hostPlace(mapper: Domain, hostAddr: number, flags: number): number {
+  if (mapper.translated) {
+    return hostAddr < MAX_GFN * PAGE_SIZE ? Math.floor(hostAddr / PAGE_SIZE) : NO_PLACE;
+  }
+  const pte = hostPte(mapper, hostAddr, flags);
+  return pte < 0 ? NO_PLACE : pte / PTE_SIZE;
+}
+
+/** create_grant_host_mapping(): maps `frame` at a place. */
 export function createHostMapping(
   mapper: Domain,
-  hostAddr: number,
+  place: number,
   frame: number,
   flags: number,
 ): number {
+  if (place === NO_PLACE) return GNTST_general_error;
   return mapper.translated
-    ? createP2mMapping(mapper, hostAddr, frame, flags)
-    : createPvMapping(mapper, hostAddr, frame, flags);
+    ? createP2mMapping(mapper, place, frame, flags)
+    : createPvMapping(mapper, place, frame, flags);
 }
 
-/** The entry that `hostAddr` names: that of a virtual address, or one in a page table of the domain's own. */
-export const hostPte = (mapper: Domain, hostAddr: number, flags: number): MachineAddress =>
-  (flags & GNTMAP_contains_pte) !== 0 ? guestPte(mapper, hostAddr) : pteAddress(mapper, hostAddr);
-
-function createPvMapping(mapper: Domain, hostAddr: number, frame: number, flags: number): number {
-  const slot = hostPte(mapper, hostAddr, flags);
-  if (slot < 0) return GNTST_general_error;
+function createPvMapping(mapper: Domain, place: number, frame: number, flags: number): number {
   const application = (flags & GNTMAP_application_map) !== 0;
   const bits =
-    _PAGE_PRESENT |
-    _PAGE_ACCESSED |
-    _PAGE_DIRTY |
-    _PAGE_USER |
-    (application ? _PAGE_GLOBAL : 0) |
+    (application ? APPLICATION_PTE : KERNEL_PTE) |
     ((flags & GNTMAP_readonly) !== 0 ? 0 : _PAGE_RW) |
     (((flags >>> GUEST_AVAIL_SHIFT) & GUEST_AVAIL_MASK) << PAGE_AVAIL_SHIFT);
-  const pte = makePte(frame, bits, _PAGE_NX_HI | (application ? 0 : _PAGE_GUEST_KERNEL_HI));
-  replacePte(mapper.machine, slot, pte.lo, pte.hi);
+  const high = application ? _PAGE_NX_HI : _PAGE_NX_HI | _PAGE_GUEST_KERNEL_HI;
+  replacePte(mapper.machine, place * PTE_SIZE, pteLow(frame, bits), pteHigh(frame, high));
   return GNTST_okay;
 }
 
+const KERNEL_PTE = _PAGE_PRESENT | _PAGE_ACCESSED | _PAGE_DIRTY | _PAGE_USER;
+const APPLICATION_PTE = KERNEL_PTE | _PAGE_GLOBAL;
+
 const p2mType = (readonly: boolean): P2mType => (readonly ? p2m_grant_map_ro : p2m_grant_map_rw);
 
-function createP2mMapping(mapper: Domain, address: number, frame: number, flags: number): number {
+function createP2mMapping(mapper: Domain, gfn: number, frame: number, flags: number): number {
   if ((flags & ~GNTMAP_readonly) !== GNTMAP_host_map) return GNTST_general_error;
-  const gfn = Math.floor(address / PAGE_SIZE);
-  if (gfn >= MAX_GFN) return GNTST_general_error;
   const type = p2mType((flags & GNTMAP_readonly) !== 0);
   return addPage(mapper, gfn, frame, type) ? GNTST_okay : GNTST_general_error;
 }
 
 /**
- * replace_grant_host_mapping(): takes the mapping of `frame` at `hostAddr` away, if there is one of exactly that frame
- * and access, and puts the entry of `newAddr` in its place, if that is not 0. That entry is gone whatever happens.
+ * replace_grant_host_mapping(): takes the mapping of `frame` away from a place, if there is one of exactly that frame and
+ * access, and puts the entry of `newAddr` there, if that is not 0. That entry is gone whatever happens.
  *
  * @param flags GNTMAP_* that the handle remembers
  */
 export function replaceHostMapping(
   mapper: Domain,
-  hostAddr: number,
+  place: number,
   frame: number,
   newAddr: number,
   flags: number,
@@ -116,63 +125,38 @@ export function replaceHostMapping(
   const readonly = (flags & GNTMAP_readonly) !== 0;
   if (newAddr === 0) {
     return mapper.translated
-      ? destroyP2mMapping(mapper, hostAddr, frame, readonly)
-      : replacePvMapping(mapper, hostPte(mapper, hostAddr, flags), frame, readonly, EMPTY);
+      ? destroyP2mMapping(mapper, place, frame, readonly)
+      : replacePvMapping(mapper, place, frame, readonly, 0, 0);
   }
   if (mapper.translated || (flags & GNTMAP_contains_pte) !== 0) return GNTST_general_error;
   const { machine } = mapper;
   const donor = pteAddress(mapper, newAddr);
   if (donor < 0) return GNTST_general_error;
-  const stolen = stealPte(machine, donor);
-  const slot = pteAddress(mapper, hostAddr);
-  const status = replacePvMapping(mapper, slot, frame, readonly, stolen);
-  if (status !== GNTST_okay) dropPte(machine, stolen.lo, stolen.hi);
+  const { lo, hi } = stealPte(machine, donor);
+  const status = replacePvMapping(mapper, place, frame, readonly, lo, hi);
+  if (status !== GNTST_okay) dropPte(machine, lo, hi);
   return status;
 }
 
-const EMPTY: Pte = { lo: 0, hi: 0 };
-
 function replacePvMapping(
   mapper: Domain,
-  slot: MachineAddress,
+  place: number,
   frame: number,
   readonly: boolean,
-  replacement: Pte,
+  lo: number,
+  hi: number,
 ): number {
-  const { machine } = mapper;
-  if (slot < 0) return GNTST_general_error;
-  const lo = pteLo(machine, slot);
-  const expected = _PAGE_PRESENT | (readonly ? 0 : _PAGE_RW);
-  const same =
-    (lo & (_PAGE_PRESENT | _PAGE_RW)) === expected && pteFrame(lo, pteHi(machine, slot)) === frame;
-  if (!same) return GNTST_general_error;
-  replacePte(machine, slot, replacement.lo, replacement.hi);
-  return GNTST_okay;
+  if (place === NO_PLACE) return GNTST_general_error;
+  const access = readonly ? _PAGE_PRESENT : _PAGE_PRESENT | _PAGE_RW;
+  return replacePteOf(mapper.machine, place * PTE_SIZE, frame, access, lo, hi)
+    ? GNTST_okay
+    : GNTST_general_error;
 }
 
-function destroyP2mMapping(
-  mapper: Domain,
-  address: number,
-  frame: number,
-  readonly: boolean,
-): number {
-  const gfn = Math.floor(address / PAGE_SIZE);
-  const entry = p2mEntry(mapper, gfn);
-  if (entryType(entry) !== p2mType(readonly) || entryFrame(entry) !== frame)
-    return GNTST_general_error;
+function destroyP2mMapping(mapper: Domain, gfn: number, frame: number, readonly: boolean): number {
+  if (!isMappedAt(mapper, gfn, frame, readonly)) return GNTST_general_error;
   clearP2m(mapper, gfn);
   return GNTST_okay;
-}
-
-/**
- * Where a host mapping is, in 32 bits: the gfn of a translated domain; for a PV domain which 8 bytes of the machine's
- * memory its page table entry is. 0 if the map is for devices alone.
- */
-export function hostPlace(mapper: Domain, hostAddr: number, flags: number): number {
-  if ((flags & GNTMAP_host_map) === 0) return 0;
-  return mapper.translated
-    ? Math.floor(hostAddr / PAGE_SIZE)
-    : hostPte(mapper, hostAddr, flags) / PTE_SIZE;
 }
 
 /** The place has a grant's mapping of `frame` with this access. */

@@ -18,11 +18,11 @@ import { PAGE_SIZE } from '../machine/page.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
 import { ACT, mustCheck, pinIncrement, recordGrant } from './active.ts';
 import { grantedFrame, pagedFrame, takePage } from './frames.ts';
-import { createHostMapping, hostPlace, hostPte } from './host-mapping.ts';
+import { createHostMapping, hostPlace } from './host-mapping.ts';
 import { fillMaptrack, getMaptrackHandle, putMaptrackHandle } from './maptrack.ts';
-import { grantAt, noteOverwritten, type Overwritten } from './overwrite.ts';
+import { grantAt, noteOverwritten } from './overwrite.ts';
 import { FOR_MAP, reduceStatusForPin, setStatus } from './status.ts';
-import { MAPTRACK_TAIL, overflowMask } from './structs.ts';
+import { MAPTRACK_TAIL, NO_PLACE, overflowMask } from './structs.ts';
 import {
   activeEntryAcquire,
   activeEntryRelease,
@@ -76,12 +76,13 @@ function check(mapper: Domain, op: GnttabMapGrantRef, vcpu: number): number {
   if (handle === MAPTRACK_TAIL) return GNTST_no_space;
 
   let status = GNTST_bad_gntref as number;
-  const replaced = grantReplaced(mapper, op);
+  const place =
+    (op.flags & GNTMAP_host_map) === 0 ? NO_PLACE : hostPlace(mapper, op.hostAddr, op.flags);
+  const replaced = mapper.translated ? undefined : grantAt(mapper, place);
   const active = activeEntryAcquire(granter, op.ref);
   if (active !== 0) {
-    status = mapActive(mapper, granter, active, op);
+    status = mapActive(mapper, granter, active, op, place);
     if (status === GNTST_okay) {
-      const place = hostPlace(mapper, op.hostAddr, op.flags);
       fillMaptrack(mapper, handle, granter, op.ref, op.flags & TRACKED, place);
       op.handle = handle;
     }
@@ -92,14 +93,14 @@ function check(mapper: Domain, op: GnttabMapGrantRef, vcpu: number): number {
   return status;
 }
 
-/** The mapping of a grant that the new one is about to replace. A translated domain's is the end of that domain. */
-function grantReplaced(mapper: Domain, op: GnttabMapGrantRef): Overwritten | undefined {
-  if (mapper.translated || (op.flags & GNTMAP_host_map) === 0) return undefined;
-  return grantAt(mapper, hostPte(mapper, op.hostAddr, op.flags));
-}
-
 /** With the active entry locked: pins the grant and makes the mappings. */
-function mapActive(mapper: Domain, granter: Domain, active: number, op: GnttabMapGrantRef): number {
+function mapActive(
+  mapper: Domain,
+  granter: Domain,
+  active: number,
+  op: GnttabMapGrantRef,
+  place: number,
+): number {
   const { machine } = mapper;
   const { u16, u32 } = machine;
   const readonly = (op.flags & GNTMAP_readonly) !== 0;
@@ -122,7 +123,7 @@ function mapActive(mapper: Domain, granter: Domain, active: number, op: GnttabMa
       frame = pagedFrame(granter, gfn);
     }
   }
-  let status = frame < 0 ? frame : makeMappings(mapper, granter, frame, op, readonly);
+  let status = frame < 0 ? frame : makeMappings(mapper, granter, frame, op, place);
   if (status === GNTST_okay) {
     if (pin === 0) recordGrant(granter, active, op.ref, mapper.id, frame, gfn);
     u32[(active + PIN) >>> 2] = pin + increment;
@@ -141,15 +142,16 @@ function makeMappings(
   granter: Domain,
   frame: number,
   op: GnttabMapGrantRef,
-  readonly: boolean,
+  place: number,
 ): number {
   const { machine } = mapper;
+  const readonly = (op.flags & GNTMAP_readonly) !== 0;
   const host = (op.flags & GNTMAP_host_map) !== 0;
   const both = host && (op.flags & GNTMAP_device_map) !== 0;
   let status = takePage(machine, frame, granter.id, !readonly);
   if (status !== GNTST_okay) return status;
   if (!both || getPageFor(machine, frame, granter.id, !readonly)) {
-    status = host ? createHostMapping(mapper, op.hostAddr, frame, op.flags) : GNTST_okay;
+    status = host ? createHostMapping(mapper, place, frame, op.flags) : GNTST_okay;
     if (status === GNTST_okay) return status;
     if (both) putPageFor(machine, frame, !readonly);
   } else status = GNTST_general_error;

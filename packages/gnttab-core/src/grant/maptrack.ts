@@ -152,6 +152,7 @@ export function fillMaptrack(
   u32[(entry + REF) >>> 2] = ref;
   u16[(entry + DOMID) >>> 1] = granter.id;
   u32[(entry + PLACE) >>> 2] = place;
+  if (granter === domain) domain.noteSelfMap();
   u32[(entry + SERIAL) >>> 2] = granter.serial;
   // The end of the active entry's lock is the barrier.
   u8[entry + FLAGS] = flags;

@@ -9,6 +9,7 @@ import { ownerOf } from '../machine/frame-table.ts';
 import type { Domain } from '../machine/machine.ts';
 import type { MachineAddress } from '../machine/page.ts';
 import {
+  _PAGE_NX_HI,
   _PAGE_PRESENT,
   _PAGE_RW,
   pteFrame,
@@ -26,7 +27,7 @@ import { activeEntryOf } from './table.ts';
 
 const { ref: REF, flags: FLAGS } = maptrackEntry.offset;
 
-/** A mapping of another domain's frame that was in a page table until it was overwritten. */
+/** A grant's mapping that was in a page table until it was overwritten. */
 export interface Overwritten {
   readonly frame: number;
   readonly readonly: boolean;
@@ -42,26 +43,31 @@ export function writeGuestPte(
   hi: number,
   owner = domain,
 ): boolean {
-  const old = grantAt(domain, address);
+  const old = grantAt(domain, address / PTE_SIZE);
   if (!writePte(domain, address, lo, hi, owner)) return false;
   if (old !== undefined) noteOverwritten(domain, old);
   return true;
 }
 
-/** What the entry at `address` maps, if that is another domain's; -1 is no entry. */
-export function grantAt(domain: Domain, address: MachineAddress): Overwritten | undefined {
-  if (address < 0) return undefined;
+/** What a place of a page table maps, if that is somebody's grant; see host-mapping.ts, `hostPlace`. */
+export function grantAt(domain: Domain, place: number): Overwritten | undefined {
+  if (place === NO_PLACE) return undefined;
   const { machine } = domain;
+  const address = place * PTE_SIZE;
   const lo = pteLo(machine, address);
   if ((lo & _PAGE_PRESENT) === 0) return undefined;
-  const frame = pteFrame(lo, pteHi(machine, address));
-  if (ownerOf(machine, frame) === domain.id) return undefined;
-  return { frame, readonly: (lo & _PAGE_RW) === 0, place: address / PTE_SIZE };
+  const hi = pteHi(machine, address);
+  const frame = pteFrame(lo, hi);
+  const own = ownerOf(machine, frame) === domain.id;
+  // What a domain maps of its own has no NX, unless it asks for that.
+  if (own && !(domain.mapsItself && (hi & _PAGE_NX_HI) !== 0)) return undefined;
+  return { frame, readonly: (lo & _PAGE_RW) === 0, place };
 }
 
 /** A mapping is gone, and not by unmap. The handle `except` has just been made in its place. */
 export function noteOverwritten(domain: Domain, old: Overwritten, except?: number): void {
-  if (domain.unmapOnOverwrite) releaseFirst(domain, old, except);
+  const foreign = ownerOf(domain.machine, old.frame) !== domain.id;
+  if (domain.unmapOnOverwrite && foreign) releaseFirst(domain, old, except);
   movePlace(domain, old.place, NO_PLACE, except);
 }
 

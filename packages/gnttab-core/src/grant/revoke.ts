@@ -25,6 +25,7 @@ import { TRACE } from '../machine/trace-kinds.ts';
 import { ACT } from './active.ts';
 import {
   findHostMapping,
+  hostPlace,
   isMappedAt,
   replaceHostMapping,
   retargetHostMapping,
@@ -187,7 +188,8 @@ export function unmapRevoked(
   const host = hostAddr !== 0 ? flags & GNTMAP_host_map : 0;
   const device = devBusAddr !== 0 ? flags & GNTMAP_device_map : 0;
   if (host !== 0 && copy !== INVALID_MFN) {
-    const status = replaceHostMapping(mapper, hostAddr, copy, newAddr, flags);
+    const place = hostPlace(mapper, hostAddr, flags);
+    const status = replaceHostMapping(mapper, place, copy, newAddr, flags);
     if (status !== GNTST_okay) return status;
   }
   const left = flags & ~(host | device);

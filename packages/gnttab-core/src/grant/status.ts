@@ -80,7 +80,7 @@ function setStatusV1(
  * status, so one of the two sees the other.
  */
 function setStatusV2(
-  { i32, native }: Machine,
+  { native }: Machine,
   shared: number,
   status: number,
   pinned: boolean,
@@ -90,10 +90,10 @@ function setStatusV2(
 ): number {
   const refused = (seen: number): boolean =>
     (!readonly && (seen & READONLY) !== 0) || !(pinned || permits(seen, domid, typeMask));
-  if (refused(i32[shared >>> 2]!)) return GNTST_general_error;
-  // An atomic step is the barrier between the mark and the second look.
+  if (refused(native.load(shared))) return GNTST_general_error;
+  // Atomic steps keep their order: the second look comes after the mark.
   native.or16(status, readonly ? READING : BOTH);
-  if (!refused(i32[shared >>> 2]!)) return GNTST_okay;
+  if (!refused(native.load(shared))) return GNTST_okay;
   native.and16(status, ~(pinned ? WRITING : BOTH) & 0xffff);
   return GNTST_general_error;
 }

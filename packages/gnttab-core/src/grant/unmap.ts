@@ -19,7 +19,7 @@ import { granterOf, maptrackEntryOf, nrMaptrackEntries, putMaptrackHandle } from
 import { movePlace } from './places.ts';
 import { dropPins } from './release.ts';
 import { unmapRevoked } from './revoke.ts';
-import { MAPTRACK_revoked, maptrackEntry } from './structs.ts';
+import { MAPTRACK_revoked, maptrackEntry, NO_PLACE } from './structs.ts';
 import { activeEntryAcquire, activeEntryRelease } from './table.ts';
 
 const { frame: FRAME } = ACT;
@@ -103,13 +103,12 @@ function unmapEntry(
     (flags & MAPTRACK_revoked) === 0 &&
     granterOf(mapper, entry) === granter &&
     u32[(entry + REF) >>> 2] === ref;
+  const place = hostAddr === 0 ? NO_PLACE : hostPlace(mapper, hostAddr, flags);
   const released = same
-    ? releaseHalves(mapper, active, flags, hostAddr, devBusAddr, newAddr)
+    ? releaseHalves(mapper, active, flags, hostAddr !== 0, place, devBusAddr, newAddr)
     : GNTST_bad_handle;
   if (released > 0) {
-    if ((released & GNTMAP_host_map) !== 0) {
-      notePlace(mapper, handle, hostPlace(mapper, hostAddr, flags), newAddr);
-    }
+    if ((released & GNTMAP_host_map) !== 0) notePlace(mapper, entry, handle, place, newAddr);
     dropPins(granter, ref, active, released | (flags & GNTMAP_readonly));
     const left = flags & ~released;
     const gone = (left & HALVES) === 0;
@@ -122,28 +121,36 @@ function unmapEntry(
 }
 
 /** The mapping at `place` went, which may have been another's than the handle's; or that of `newAddr` is there now. */
-function notePlace(mapper: Domain, handle: number, place: number, newAddr: number): void {
-  const own = mapper.machine.u32[(maptrackEntryOf(mapper, handle) + PLACE) >>> 2]!;
+function notePlace(
+  mapper: Domain,
+  entry: number,
+  handle: number,
+  place: number,
+  newAddr: number,
+): void {
+  const own = mapper.machine.u32[(entry + PLACE) >>> 2]!;
   if (own !== place) movePlace(mapper, place, own, handle);
   if (newAddr !== 0) movePlace(mapper, hostPlace(mapper, newAddr, GNTMAP_host_map), place, handle);
 }
 
-/** Takes the mappings away that are named: GNTMAP_* of the halves that went, or a status. All or nothing. */
+/** Takes the mappings away that are named: GNTMAP_* of the halves that went, or a status. All or nothing. `place` is that of
+ * the host address, if one is named. */
 function releaseHalves(
   mapper: Domain,
   active: number,
   flags: number,
-  hostAddr: number,
+  named: boolean,
+  place: number,
   devBusAddr: number,
   newAddr: number,
 ): number {
   const { machine } = mapper;
   const frame = machine.u32[(active + FRAME) >>> 2]!;
   const device = devBusAddr !== 0 ? flags & GNTMAP_device_map : 0;
-  const host = hostAddr !== 0 ? flags & GNTMAP_host_map : 0;
+  const host = named ? flags & GNTMAP_host_map : 0;
   if (device !== 0 && devBusAddr !== frame * PAGE_SIZE) return GNTST_bad_dev_addr;
   if (host !== 0) {
-    const status = replaceHostMapping(mapper, hostAddr, frame, newAddr, flags);
+    const status = replaceHostMapping(mapper, place, frame, newAddr, flags);
     if (status !== GNTST_okay) return status;
   }
   if (device !== 0) putPageFor(machine, frame, (flags & GNTMAP_readonly) === 0);

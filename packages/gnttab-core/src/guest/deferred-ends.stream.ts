@@ -88,7 +88,7 @@ export class DeferredEnds {
     this.#watching = false;
   }
 
-  /** In a task of its own: whoever hears of it may grant and end as he likes. */
+  /** In a task of its own: whoever hears of it may grant and end as they like. */
   readonly #tell = (): void => {
     const news = this.#news;
     this.#news = [];

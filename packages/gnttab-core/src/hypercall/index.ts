@@ -5,6 +5,7 @@ export {
   type EvtchnStatus,
 } from '../evtchn/index.ts';
 export {
+  type AfterRevocation,
   GnttabCopy,
   GnttabMapGrantRef,
   GnttabSwapGrantRef,

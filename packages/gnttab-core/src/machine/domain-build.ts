@@ -55,7 +55,7 @@ export interface DomainOptions {
   addressBits?: number;
   /**
    * Overwriting a page table entry of another domain's frame releases its first map track entry, "as if unmap had been
-   * invoked" (the usage document; Xen until 2008). Default false: the mapping is gone, and its pin stays.
+   * invoked" (the usage document, and Xen of its time). Default false: the mapping is gone, and its pin stays.
    */
   unmapOnOverwrite?: boolean;
 }

@@ -172,8 +172,10 @@ export const DOMAIN_translated = 1;
 export const DOMAIN_privileged = 2;
 /** domain_crash(): it runs no more. */
 export const DOMAIN_crashed = 4;
-/** Overwriting a page table entry of a foreign frame releases its mapping, as Xen did until 2008. */
+/** Overwriting a page table entry of a foreign frame releases its mapping, as Xen did when the usage document was written. */
 export const DOMAIN_unmap_on_overwrite = 8;
+/** It has mapped a grant of its own at least once. */
+export const DOMAIN_maps_itself = 16;
 
 /** domainStruct.is_dying. */
 export const DOMDYING_alive = 0;

@@ -13,6 +13,7 @@ import {
   bankEntry,
   DOMAIN,
   DOMAIN_crashed,
+  DOMAIN_maps_itself,
   DOMAIN_privileged,
   DOMAIN_translated,
   DOMAIN_unmap_on_overwrite,
@@ -275,6 +276,15 @@ export class Domain {
   /** domain_crash(): it did what no guest may, and runs no more. */
   get crashed(): boolean {
     return (this.machine.heap.u16[(this.base + DOMAIN.flags) >>> 1]! & DOMAIN_crashed) !== 0;
+  }
+
+  /** It has mapped a grant of its own at least once: what it maps of its own may be a grant. */
+  get mapsItself(): boolean {
+    return (this.machine.u16[(this.base + DOMAIN.flags) >>> 1]! & DOMAIN_maps_itself) !== 0;
+  }
+
+  noteSelfMap(): void {
+    this.machine.u16[(this.base + DOMAIN.flags) >>> 1]! |= DOMAIN_maps_itself;
   }
 
   /** Pages the domain owns. */

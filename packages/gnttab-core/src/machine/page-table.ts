@@ -39,9 +39,14 @@ export interface Pte {
   readonly hi: number;
 }
 
+/** The halves of an entry for a frame. */
+export const pteLow = (frame: number, flags: number): number =>
+  ((frame << PAGE_SHIFT) | flags) >>> 0;
+export const pteHigh = (frame: number, flagsHi: number): number =>
+  ((frame >>> (32 - PAGE_SHIFT)) | flagsHi) >>> 0;
 export const makePte = (frame: number, flags: number, flagsHi: number): Pte => ({
-  lo: ((frame << PAGE_SHIFT) | flags) >>> 0,
-  hi: ((frame >>> (32 - PAGE_SHIFT)) | flagsHi) >>> 0,
+  lo: pteLow(frame, flags),
+  hi: pteHigh(frame, flagsHi),
 });
 export const pteFrame = (lo: number, hi: number): number =>
   (lo >>> PAGE_SHIFT) | ((hi & FRAME_HI) << (32 - PAGE_SHIFT));
@@ -115,6 +120,28 @@ export function replacePte(
   u32[word + 1] = hi;
   u32[word] = lo;
   dropPte(machine, oldLo, oldHi);
+}
+
+/** The same, if the entry maps `frame` with exactly `access` of _PAGE_PRESENT and _PAGE_RW. */
+export function replacePteOf(
+  machine: Machine,
+  address: MachineAddress,
+  frame: number,
+  access: number,
+  lo: number,
+  hi: number,
+): boolean {
+  const { u32 } = machine.bankOf(address);
+  const word = bankOffset(address) >>> 2;
+  const oldLo = u32[word]!;
+  const oldHi = u32[word + 1]!;
+  if ((oldLo & (_PAGE_PRESENT | _PAGE_RW)) !== access || pteFrame(oldLo, oldHi) !== frame) {
+    return false;
+  }
+  u32[word + 1] = hi;
+  u32[word] = lo;
+  dropPte(machine, oldLo, oldHi);
+  return true;
 }
 
 /** Empties an entry whose references go on with whoever calls. */

@@ -30,6 +30,10 @@ export class Uniprocessor implements Native {
     return seen;
   }
 
+  load(at: number): number {
+    return this.i32[at >>> 2]!;
+  }
+
   and16(at: number, mask: number): void {
     this.u16[at >>> 1]! &= mask;
   }
