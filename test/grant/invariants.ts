@@ -2,7 +2,6 @@
 import { INVALID_MFN, type Machine, ownerOf } from '@ringside/gnttab-core';
 import {
   domainStruct,
-  grantTable,
   machineHeader,
   maptrackEntry,
   maptrackEntryOf,
@@ -12,10 +11,8 @@ import {
 import { expect } from 'vitest';
 import type { Actor } from './world.ts';
 
-const { grant_table: GRANT_TABLE } = domainStruct.offset;
-
 /** The domain's page list is as long as its total says, and every page on it is its own. */
-export function checkPageList({ domain, machine }: Actor): void {
+export function checkPageList({ domain, machine }: Pick<Actor, 'domain' | 'machine'>): void {
   const header = domainStruct.cursor().at(machine.heap.view, domain.base);
   const info = pageInfo.cursor();
   const pages = new Set<number>();
@@ -31,25 +28,30 @@ export function checkPageList({ domain, machine }: Actor): void {
   expect(domain.totPages).toBeLessThanOrEqual(domain.maxPages);
 }
 
-/** Every handle is either live or once on the free list. */
+/** Every handle is either live or once on the free list of one virtual CPU, its own. */
 export function checkMaptrack({ domain, machine }: Actor, live: readonly number[]): void {
-  const { u16, u32 } = machine.heap;
-  const word = (name: 'maptrack_head' | 'maptrack_tail') =>
-    u32[(domain.base + GRANT_TABLE + grantTable.offset[name]) >>> 2]!;
+  const { u8, u32 } = machine.heap;
+  const { ref, flags, vcpu: owner } = maptrackEntry.offset;
+  const fields = domainStruct.cursor().at(machine.heap.view, domain.base);
   const free = new Set<number>();
-  if (nrMaptrackEntries(domain) > 0) {
-    for (let handle = word('maptrack_head'); ;) {
+  for (let vcpu = 0; vcpu < fields.nr_vcpus; vcpu++) {
+    const { maptrack_head: head, maptrack_tail: tail } = fields.vcpus(vcpu);
+    for (let handle = head; handle !== NONE;) {
       const entry = maptrackEntryOf(domain, handle);
-      const unused = u16[(entry + maptrackEntry.offset.flags) >>> 1] === 0;
+      const unused = u8[entry + flags] === 0 && u8[entry + owner] === vcpu;
       if (!unused || free.has(handle)) expect.fail(`handle ${handle} on the free list`);
       free.add(handle);
-      if (handle === word('maptrack_tail')) break;
-      handle = u32[(entry + maptrackEntry.offset.ref) >>> 2]!;
+      const next = u32[(entry + ref) >>> 2]!;
+      if (next === NONE) expect(handle).toBe(tail);
+      handle = next;
     }
   }
   for (const handle of live) expect(free.has(handle)).toBe(false);
   expect(free.size + live.length).toBe(nrMaptrackEntries(domain));
 }
+
+/** The end of a free list. */
+const NONE = 0xffff_ffff;
 
 /** Every frame of bank 0 is free, a domain's, or the hypervisor's: nothing is lost and nothing counted twice. */
 export function checkFrames(machine: Machine): void {

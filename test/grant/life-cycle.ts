@@ -1,343 +1,222 @@
 /**
- * The life of grants as steps for fast-check: what each does to the machine, and to a model that is too simple to be
- * wrong. After every step the hypervisor's counts must be those of the model.
+ * What grants should do, as a model too simple to be wrong: what is granted, who has it mapped, and one rule for who may
+ * use what. Steps (life-cycle-steps.ts, life-cycle-tables.ts) change the machine and the model alike; after each the
+ * hypervisor's counts must be those of the model (life-cycle-check.ts).
  */
+import { PAGE_SIZE } from '@ringside/gnttab-core';
 import {
-  GNTMAP_host_map,
-  GNTMAP_readonly,
-  GNTST_bad_domain,
   GNTST_general_error,
-  GNTST_okay,
-  GTF_accept_transfer,
   GTF_permit_access,
-  GTF_reading,
   GTF_readonly,
-  GTF_writing,
+  GTF_sub_page,
+  GTF_transitive,
 } from '@ringside/gnttab-core/abi';
 import fc from 'fast-check';
-import { expect } from 'vitest';
-import { checkFrames, checkMaptrack, checkPageList, taken } from './invariants.ts';
-import { type Actor, windowOf, World } from './world.ts';
+import { fullPage, subPage, transitive } from './entries-v2.ts';
+import { watchLocks } from './checked-locks.ts';
+import { taken } from './invariants.ts';
+import { type Actor, World } from './world.ts';
 
-const DOMAINS = 3;
-/** References 8 to 11 are for access, 12 and 13 for transfers. Pages 0 to 3 are granted, 4 to 7 transferred. */
-const ACCESS = [8, 9, 10, 11];
-const TRANSFER = [12, 13];
-const GRANTED_PAGES = [0, 1, 2, 3];
+export const DOMAINS = 3;
+/** References for access (the first is a reserved one, and survives a change of version), and for transfers. */
+export const ACCESS = [7, 8, 9, 10];
+export const TRANSFER = [12, 13];
+/** Pages that are granted, that are transferred, and that copies of the domain's own use. */
+export const GRANTED_PAGES = [0, 1, 2, 3];
 const LOOSE_PAGES = [4, 5, 6, 7];
-const MAX_PAGES = 18;
+export const OWN_PAGE = 8;
+const PAGES = 16;
+export const MAX_PAGES = 18;
+/** Bytes of a page that are looked at. */
+export const OFFSETS = [0, 100] as const;
+export type Offset = (typeof OFFSETS)[number];
 
-interface Access {
+/** So many runs of a property, or milliseconds for them; ten times as many with RUNS=10 in the environment. */
+export const runs = (usual: number): number => usual * Number(process.env['RUNS'] ?? 1);
+
+/** What a domain has written into an entry. */
+export interface Entry {
+  readonly kind: 'page' | 'part' | 'transitive';
   readonly to: Party;
-  readonly gfn: number;
   readonly readonly: boolean;
+  /** The page, and the window of it that may be copied. */
+  readonly gfn: number;
+  readonly from: number;
+  readonly length: number;
+  /** Transitive: whose grant it passes on. */
+  readonly via: Party;
+  readonly viaRef: number;
 }
-interface Mapping {
+
+/** A mapping, by its handle. `slot` is the window page where it is; without, its host half is lost or was never there. */
+export interface Mapping {
   readonly mapper: Party;
   readonly granter: Party;
   readonly ref: number;
   readonly gfn: number;
   readonly readonly: boolean;
-  readonly slot: number;
   readonly handle: number;
+  host: boolean;
+  device: boolean;
+  slot: number | undefined;
+}
+
+/** What is left to its mapper of a mapping that was taken back. */
+export interface Revoked {
+  readonly mapper: Party;
+  readonly handle: number;
+  host: boolean;
+  device: boolean;
+  readonly slot: number | undefined;
+  /** What the private copy says. */
+  readonly copy: Readonly<Record<Offset, number>> | undefined;
 }
 
 /** What a domain should be. */
-class Party {
+export class Party {
   readonly actor: Actor;
+  /** Overwriting a mapping is an unmap (the document of 2005). */
+  readonly old: boolean;
   alive = true;
-  readonly access = new Map<number, Access>();
-  readonly slots = new Map<number, { readonly from: Party; filled: boolean }>();
+  version: 1 | 2 = 1;
+  pages = PAGES;
+  readonly entries = new Map<number, Entry>();
+  readonly slots = new Map<
+    number,
+    { readonly from: Party; readonly gfn: number; filled: boolean }
+  >();
   /** Frames that it owns and has mapped nowhere. */
   readonly loose: number[];
-  /** First byte of each page that it grants. */
-  readonly bytes = new Map<number, number>();
+  readonly bytes = new Map<number, Record<Offset, number>>();
+  /** Where a translated domain has had no page yet. */
+  nextGfn = 0x100;
 
-  constructor(actor: Actor) {
+  constructor(actor: Actor, old: boolean) {
     this.actor = actor;
-    this.loose = LOOSE_PAGES.map((gfn) => actor.detach(gfn));
-    for (const gfn of GRANTED_PAGES) this.bytes.set(gfn, 0);
+    this.old = old;
+    this.loose = this.translated ? [] : LOOSE_PAGES.map((gfn) => actor.detach(gfn));
+    for (const gfn of GRANTED_PAGES) this.bytes.set(gfn, { 0: 0, 100: 0 });
+  }
+
+  get translated(): boolean {
+    return this.actor.domain.translated;
+  }
+
+  /** Writes an entry, here and there. */
+  write(ref: number, entry: Entry): void {
+    this.entries.set(ref, entry);
+    const { kind, to, gfn, from, length, via, viaRef } = entry;
+    const domid = to.actor.id;
+    const flags = flagsOf(entry);
+    const page = { flags, domid, frame: this.actor.frame(gfn) };
+    if (this.version === 1) this.actor.entry(ref, page);
+    else if (kind === 'page') fullPage(this.actor, ref, page);
+    else if (kind === 'part') subPage(this.actor, ref, { ...page, pageOff: from, length });
+    else transitive(this.actor, ref, { flags, domid, transDomid: via.actor.id, gref: viaRef });
   }
 }
+
+/** The flags of an entry, without in-use bits. */
+export function flagsOf(entry: Entry | undefined): number {
+  if (entry === undefined) return 0;
+  const type = entry.kind === 'transitive' ? GTF_transitive : GTF_permit_access;
+  return type | (entry.kind === 'part' ? GTF_sub_page : 0) | (entry.readonly ? GTF_readonly : 0);
+}
+
+/** Any kind of domain, and the version that its table begins with. */
+export const anyKind = fc.record({
+  type: fc.constantFrom('pv', 'pv', 'translated' as const),
+  old: fc.boolean(),
+  version: fc.constantFrom(1, 2 as const),
+});
+export type DomainKind = typeof anyKind extends fc.Arbitrary<infer Kind> ? Kind : never;
 
 /** The machine, and what it should be. */
 export class Model {
   readonly world = new World(512);
-  readonly domains: Party[] = [];
+  readonly heldLocks = watchLocks(this.world.machine);
+  readonly domains: Party[];
   readonly ghosts = new Set<Party>();
   mappings: Mapping[] = [];
+  revoked: Revoked[] = [];
 
-  constructor() {
+  constructor(kinds: readonly DomainKind[]) {
     taken(this.world.machine);
-    for (let n = 0; n < DOMAINS; n++) this.domains.push(this.create());
+    this.domains = kinds.map((kind) => this.create(kind));
   }
 
-  create(): Party {
-    return new Party(this.world.domain({ pages: 16, maxPages: MAX_PAGES, maxMaptrackFrames: 1 }));
+  create({ type, old, version }: DomainKind): Party {
+    const options = {
+      type,
+      unmapOnOverwrite: old && type === 'pv',
+      pages: PAGES,
+      maxPages: MAX_PAGES,
+    };
+    const party = new Party(this.world.domain({ ...options, maxMaptrackFrames: 1 }), old);
+    party.actor.hypercalls.setGrantVersion(version);
+    party.version = version;
+    return party;
   }
 
-  uses(granter: Party, ref?: number): Mapping[] {
-    return this.mappings.filter(
-      (m) => m.granter === granter && (ref === undefined || m.ref === ref),
-    );
-  }
-}
-
-/** One step: what it does to the machine and to the model, and the status that both agree on. */
-class Step implements fc.Command<Model, object> {
-  readonly #story: string;
-  readonly #run: (model: Model) => void;
-
-  constructor(story: string, run: (model: Model) => void) {
-    this.#story = story;
-    this.#run = run;
+  /** The pins of a grant: who has it mapped. */
+  uses(granter: Party, ref: number): Mapping[] {
+    return this.mappings.filter((m) => m.granter === granter && m.ref === ref);
   }
 
-  check = () => true;
-
-  run(model: Model): void {
-    this.#run(model);
-    checkAll(model);
+  of(mapper: Party): Mapping[] {
+    return this.mappings.filter((m) => m.mapper === mapper);
   }
 
-  toString = () => this.#story;
-}
+  forget(mapping: Mapping): void {
+    this.mappings = this.mappings.filter((m) => m !== mapping);
+  }
 
-const who = fc.nat(DOMAINS - 1);
-const ref = fc.constantFrom(...ACCESS);
-const slotRef = fc.constantFrom(...TRANSFER);
-
-/** Turns what fast-check chose into a step with its story. */
-const step = <Choice>(
-  choice: fc.Arbitrary<Choice>,
-  story: (choice: Choice) => string,
-  run: (model: Model, choice: Choice) => void,
-): fc.Arbitrary<Step> =>
-  choice.map((chosen) => new Step(story(chosen), (model) => run(model, chosen)));
-
-interface Grant {
-  who: number;
-  ref: number;
-  to: number;
-  gfn: number;
-  readonly: boolean;
-}
-
-function grant({ domains }: Model, choice: Grant): void {
-  const granter = domains[choice.who]!;
-  if (granter.access.has(choice.ref)) return;
-  const to = domains[choice.to]!;
-  granter.access.set(choice.ref, { to, gfn: choice.gfn, readonly: choice.readonly });
-  granter.actor.entry(choice.ref, {
-    flags: GTF_permit_access | (choice.readonly ? GTF_readonly : 0),
-    domid: to.actor.id,
-    frame: granter.actor.mfn(choice.gfn),
-  });
-}
-
-/** A grant that there is, and whom it is for; or, every few times, any reference and any domain. */
-interface Use {
-  nth: number;
-  wild: boolean;
-  who: number;
-  from: number;
-  ref: number;
-}
-const use = {
-  nth: fc.nat(100),
-  wild: fc.nat(5).map((n) => n === 0),
-  who,
-  from: who,
-  ref,
-};
-
-function choose({ domains }: Model, { nth, wild, who: user, from, ref: number }: Use) {
-  const live = domains.flatMap((granter) =>
-    [...granter.access]
-      .filter(([, access]) => access.to.alive)
-      .map(([ref, access]) => ({ user: access.to, granter, ref, access })),
-  );
-  if (!wild && live.length > 0) return live[nth % live.length]!;
-  const granter = domains[from]!;
-  return { user: domains[user]!, granter, ref: number, access: granter.access.get(number) };
-}
-
-function map(model: Model, choice: Use & { readonly: boolean }): void {
-  const { user: mapper, granter, ref, access } = choose(model, choice);
-  const { readonly } = choice;
-  const used = new Set(model.mappings.filter((m) => m.mapper === mapper).map((m) => m.slot));
-  const slot = Array.from({ length: used.size + 1 }, (_, n) => n).find((n) => !used.has(n))!;
-  const allowed = access?.to === mapper && (readonly || !access.readonly);
-  const { status, handle } = mapper.actor.map({
-    dom: granter.actor.id,
-    ref,
-    flags: GNTMAP_host_map | (readonly ? GNTMAP_readonly : 0),
-    hostAddr: windowOf(mapper.actor.domain, slot),
-  });
-  expect(status).toBe(statusFor(granter, allowed));
-  if (allowed) {
-    model.mappings.push({ mapper, granter, ref, gfn: access.gfn, readonly, slot, handle });
+  /** The first window page where a domain has nothing. */
+  freeSlot(mapper: Party): number {
+    const all = [...this.mappings, ...this.revoked].filter((m) => m.mapper === mapper);
+    const used = new Set(all.map(({ slot }) => slot));
+    let slot = 0;
+    while (used.has(slot)) slot += 1;
+    return slot;
   }
 }
 
-const statusFor = (granter: Party, allowed: boolean): number =>
-  allowed ? GNTST_okay : granter.alive ? GNTST_general_error : GNTST_bad_domain;
-
-function unmap({ mappings }: Model, nth: number): void {
-  if (mappings.length === 0) return;
-  const [mapping] = mappings.splice(nth % mappings.length, 1);
-  const { mapper, handle, slot } = mapping!;
-  const hostAddr = windowOf(mapper.actor.domain, slot);
-  expect(mapper.actor.unmap({ handle, hostAddr })).toBe(GNTST_okay);
+/** What somebody wants of a grant. */
+export interface Wish {
+  readonly granter: Party;
+  readonly ref: number;
+  readonly user: Party;
+  readonly readonly: boolean;
+  readonly purpose: 'map' | 'copy';
 }
+/** The page that it gets, and the window of it; or the status of a refusal. */
+export type Verdict =
+  | { readonly owner: Party; readonly gfn: number; readonly from: number; readonly length: number }
+  | number;
 
-function copy(model: Model, choice: Use & { value: number; write: boolean }): void {
-  const { user: caller, granter, ref, access } = choose(model, choice);
-  const { value, write } = choice;
-  const allowed = access?.to === caller && (!write || !access.readonly);
-  const own = { gmfn: caller.actor.mfn(8) };
-  const theirs = { ref, domid: granter.actor.id };
-  caller.actor.bytes(own.gmfn)[0] = value;
-  const status = write ? caller.actor.copy(own, theirs, 1) : caller.actor.copy(theirs, own, 1);
-  expect(status).toBe(statusFor(granter, allowed));
-  if (!allowed) return;
-  if (write) granter.bytes.set(access.gfn, value);
-  else expect(caller.actor.bytes(own.gmfn)[0]).toBe(granter.bytes.get(access.gfn));
-}
-
-function end(model: Model, choice: { who: number; ref: number }): void {
-  const granter = model.domains[choice.who]!;
-  const busy = (granter.actor.flags(choice.ref) & (GTF_reading | GTF_writing)) !== 0;
-  expect(busy).toBe(model.uses(granter, choice.ref).length > 0);
-  if (busy) return;
-  granter.actor.setFlags(choice.ref, 0);
-  granter.access.delete(choice.ref);
-}
-
-function post({ domains }: Model, choice: { who: number; ref: number; from: number }): void {
-  const receiver = domains[choice.who]!;
-  const from = domains[choice.from]!;
-  receiver.slots.set(choice.ref, { from, filled: false });
-  receiver.actor.entry(choice.ref, { flags: GTF_accept_transfer, domid: from.actor.id, frame: 0 });
-}
-
-function transfer({ domains }: Model, choice: { who: number; to: number; ref: number }): void {
-  const [giver, receiver] = [domains[choice.who]!, domains[choice.to]!];
-  const mfn = giver.loose.pop();
-  if (mfn === undefined) return;
-  const slot = receiver.slots.get(choice.ref);
-  const room = giver === receiver || receiver.actor.domain.totPages < MAX_PAGES;
-  const accepted = slot?.from === giver && !slot.filled && room;
-  const op = { mfn, domid: receiver.actor.id, ref: choice.ref };
-  expect(giver.actor.transfer(op)).toBe(accepted ? GNTST_okay : GNTST_general_error);
-  if (!accepted) return; // the frame is lost
-  slot.filled = true;
-  receiver.loose.push(mfn);
-  expect(receiver.actor.seen(choice.ref).frame).toBe(mfn);
-}
-
-function withdraw({ domains }: Model, choice: { who: number; ref: number }): void {
-  const receiver = domains[choice.who]!;
-  receiver.actor.setFlags(choice.ref, 0);
-  receiver.slots.delete(choice.ref);
-}
-
-function die(model: Model, number: number): void {
-  const dead = model.domains[number]!;
-  dead.actor.destroy();
-  dead.alive = false;
-  model.ghosts.add(dead);
-  model.mappings = model.mappings.filter(({ mapper }) => mapper !== dead);
-  model.domains[number] = model.create();
-}
-
-function checkAll({ world, domains, ghosts, mappings }: Model): void {
-  for (const domain of domains) {
-    const { actor } = domain;
-    for (const ref of ACCESS) {
-      const access = domain.access.get(ref);
-      const uses = mappings.filter((m) => m.granter === domain && m.ref === ref);
-      const writers = uses.filter(({ readonly }) => !readonly).length;
-      const readers = uses.length - writers;
-      expect(actor.pin(ref)).toEqual({ hstw: writers, hstr: readers, devw: 0, devr: 0 });
-      expect(actor.flags(ref)).toBe(
-        (access ? GTF_permit_access : 0) |
-          (access?.readonly ? GTF_readonly : 0) |
-          (uses.length > 0 ? GTF_reading : 0) |
-          (writers > 0 ? GTF_writing : 0),
-      );
-    }
-    for (const gfn of GRANTED_PAGES) {
-      const uses = mappings.filter((m) => m.granter === domain && m.gfn === gfn);
-      expect(actor.extraReferences(gfn)).toBe(uses.length);
-      expect(world.typeCount(actor.mfn(gfn))).toBe(1 + uses.filter((m) => !m.readonly).length);
-      expect(actor.bytes(actor.mfn(gfn))[0]).toBe(domain.bytes.get(gfn));
-    }
-    checkPageList(actor);
-    const live = mappings.filter(({ mapper }) => mapper === domain);
-    checkMaptrack(
-      actor,
-      live.map(({ handle }) => handle),
-    );
-    for (const { granter, gfn, readonly, slot } of live) {
-      expect(actor.pte(slot)).toMatchObject({ writable: !readonly, foreign: granter !== domain });
-      // A frame that is mapped never changes hands: the mapper reads what its granter last wrote.
-      expect(actor.peek(windowOf(actor.domain, slot))).toBe(granter.bytes.get(gfn));
-    }
+/** Who may use what. While a grant is in use, what its first user found holds (SEMANTICS 6). */
+export function verdict(model: Model, wish: Wish, direct = true): Verdict {
+  const { granter, ref, user, readonly, purpose } = wish;
+  const entry = granter.entries.get(ref);
+  const [pinned, ...more] = model.uses(granter, ref);
+  const isTransitive = entry?.kind === 'transitive' && purpose === 'copy';
+  if (pinned !== undefined) {
+    if (pinned.mapper !== user || isTransitive) return GNTST_general_error;
+    const firstWriter = !readonly && [pinned, ...more].every((use) => use.readonly);
+    if (firstWriter && entry?.readonly === true) return GNTST_general_error;
+    // A copy's first writer must find the page that its readers have (SEMANTICS 22).
+    const moved = firstWriter && purpose === 'copy' && entry?.gfn !== pinned.gfn;
+    return moved ? GNTST_general_error : { owner: granter, gfn: pinned.gfn, ...WHOLE };
   }
-  for (const ghost of ghosts) {
-    const held = new Set(mappings.filter((m) => m.granter === ghost).map(({ gfn }) => gfn));
-    expect(world.exists(ghost.actor)).toBe(held.size > 0);
-    if (held.size > 0) {
-      expect(ghost.actor.domain.totPages).toBe(held.size);
-      checkPageList(ghost.actor);
-    } else ghosts.delete(ghost);
-  }
-  checkFrames(world.machine);
+  if (entry === undefined || entry.to !== user) return GNTST_general_error;
+  if (entry.readonly && !readonly) return GNTST_general_error;
+  if (entry.kind === 'page') return { owner: granter, gfn: entry.gfn, ...WHOLE };
+  // Parts and other domains' grants can be copied, and not mapped (SEMANTICS 9, 23).
+  if (purpose === 'map') return GNTST_general_error;
+  if (entry.kind === 'part') return { ...entry, owner: granter };
+  const { via, viaRef } = entry;
+  if (!direct || via === granter) return GNTST_general_error;
+  return verdict(model, { ...wish, granter: via, ref: viaRef, user: granter }, false);
 }
 
-/** Any run of steps. Their stories are what fast-check prints of a failing one. */
-export const anyRun = fc.commands(
-  [
-    step(
-      fc.record({
-        who,
-        ref,
-        to: who,
-        gfn: fc.constantFrom(...GRANTED_PAGES),
-        readonly: fc.boolean(),
-      }),
-      (s) => `${s.who} grants page ${s.gfn} to ${s.to} as ${s.ref}${s.readonly ? ' (ro)' : ''}`,
-      grant,
-    ),
-    step(
-      fc.record({ ...use, readonly: fc.boolean() }),
-      (s) => `${nameOf(s)} is mapped${s.readonly ? ' (ro)' : ''}`,
-      map,
-    ),
-    step(fc.nat(50), (n) => `mapping ${n} goes`, unmap),
-    step(
-      fc.record({ ...use, value: fc.nat(255), write: fc.boolean() }),
-      (s) => `${s.write ? `${s.value} is copied to` : 'a byte is copied from'} ${nameOf(s)}`,
-      copy,
-    ),
-    step(fc.record({ who, ref }), (s) => `${s.who} ends ${s.ref}`, end),
-    step(
-      fc.record({ who, ref: slotRef, from: who }),
-      (s) => `${s.who} accepts a frame from ${s.from} at ${s.ref}`,
-      post,
-    ),
-    step(
-      fc.record({ who, to: who, ref: slotRef }),
-      (s) => `${s.who} transfers a frame to ${s.to} at ${s.ref}`,
-      transfer,
-    ),
-    step(fc.record({ who, ref: slotRef }), (s) => `${s.who} withdraws ${s.ref}`, withdraw),
-    step(who, (n) => `${n} dies and another takes its place`, die),
-  ],
-  { maxCommands: 100, size: 'max' },
-);
-
-function nameOf({ nth, wild, who: user, from, ref: number }: Use): string {
-  return wild ? `${number} of ${from} by ${user}` : `grant ${nth}`;
-}
+const WHOLE = { from: 0, length: PAGE_SIZE };

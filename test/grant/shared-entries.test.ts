@@ -15,7 +15,7 @@ import {
   GTF_transfer_completed,
   GTF_writing,
 } from '@ringside/gnttab-core/abi';
-import { sharedEntryV1 } from '@ringside/gnttab-core/hypervisor';
+import { sharedEntryOf } from '@ringside/gnttab-core/hypervisor';
 import { describe, expect, it } from 'vitest';
 import { pair } from './guests.ts';
 import { type Actor, beforeExchange, type Entry } from './world.ts';
@@ -24,7 +24,7 @@ import { type Actor, beforeExchange, type Entry } from './world.ts';
 function watchStores(bare: Actor, ref: number) {
   const stores: { before: Entry; flags: number }[] = [];
   const { store } = Atomics;
-  const at = sharedEntryV1(bare.domain, ref);
+  const at = sharedEntryOf(bare.domain, ref);
   Atomics.store = ((words: Uint16Array, index: number, value: number) => {
     if (words.buffer === bare.machine.heap.u8.buffer && index * words.BYTES_PER_ELEMENT === at) {
       stores.push({ before: bare.seen(ref), flags: value });
@@ -179,7 +179,7 @@ describe('Invalidating a committed GTF_accept_transfer entry', () => {
     const committed = GTF_accept_transfer | GTF_transfer_committed;
     bare.setFlags(ref, committed);
     const { load } = Atomics;
-    const at = sharedEntryV1(bare.domain, ref);
+    const at = sharedEntryOf(bare.domain, ref);
     const seen: number[] = [];
     Atomics.load = ((words: Uint16Array, index: number) => {
       if (words.buffer === bare.machine.heap.u8.buffer && index * words.BYTES_PER_ELEMENT === at) {

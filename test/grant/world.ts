@@ -10,7 +10,9 @@ import {
   type Domain,
   GnttabCopy,
   GnttabMapGrantRef,
+  GnttabSwapGrantRef,
   GnttabTransfer,
+  GnttabUnmapAndReplace,
   GnttabUnmapGrantRef,
   Hypercalls,
   type Machine,
@@ -26,7 +28,7 @@ import {
   gfnToMfn,
   lookup,
   pageInfo,
-  sharedEntryV1,
+  sharedEntryOf,
 } from '@ringside/gnttab-core/hypervisor';
 
 /** First address of the window where a domain of `world` maps other domains' frames; page `n` follows at n * 4096. */
@@ -75,7 +77,7 @@ export class Actor {
 
   /** Writes a shared entry. */
   entry(ref: number, { flags, domid, frame }: Entry): void {
-    const at = sharedEntryV1(this.domain, ref);
+    const at = sharedEntryOf(this.domain, ref);
     const { u16, u32 } = this.machine.heap;
     u16[(at + 2) >>> 1] = domid;
     u32[(at + 4) >>> 2] = frame;
@@ -84,7 +86,7 @@ export class Actor {
 
   /** Reads a shared entry. */
   seen(ref: number): Entry {
-    const at = sharedEntryV1(this.domain, ref);
+    const at = sharedEntryOf(this.domain, ref);
     const { u16, u32 } = this.machine.heap;
     return { flags: u16[at >>> 1]!, domid: u16[(at + 2) >>> 1]!, frame: u32[(at + 4) >>> 2]! };
   }
@@ -123,6 +125,18 @@ export class Actor {
     const full = Object.assign(new GnttabUnmapGrantRef(), op);
     this.hypercalls.gnttabUnmap([full]);
     return full.status;
+  }
+
+  replace(op: Partial<GnttabUnmapAndReplace>): number {
+    const full = Object.assign(new GnttabUnmapAndReplace(), op);
+    this.hypercalls.gnttabUnmapAndReplace([full]);
+    return full.status;
+  }
+
+  swap(refA: number, refB: number): number {
+    const op = Object.assign(new GnttabSwapGrantRef(), { refA, refB });
+    this.hypercalls.gnttabSwap([op]);
+    return op.status;
   }
 
   transfer(op: Partial<GnttabTransfer>): number {
@@ -232,12 +246,12 @@ export function three(): { world: World; granter: Actor; mapper: Actor; other: A
 /** Runs `race` just before each compare-and-exchange on `actor`'s entry `ref`, as another vCPU might. */
 export function beforeExchange(actor: Actor, ref: number, race: () => void): Disposable {
   const { native, heap } = actor.machine;
-  const at = sharedEntryV1(actor.domain, ref);
-  const original = { ...native };
+  const at = sharedEntryOf(actor.domain, ref);
+  const cas = native.cas.bind(native);
   const { compareExchange } = Atomics;
   native.cas = (word, expected, replacement) => {
     if (word === at) race();
-    return original.cas(word, expected, replacement);
+    return cas(word, expected, replacement);
   };
   Atomics.compareExchange = ((words: Int32Array, index: number, from: number, to: number) => {
     if (words.buffer === heap.u8.buffer && index * words.BYTES_PER_ELEMENT === at) race();
@@ -245,7 +259,7 @@ export function beforeExchange(actor: Actor, ref: number, race: () => void): Dis
   }) as typeof Atomics.compareExchange;
   return {
     [Symbol.dispose]: () => {
-      Object.assign(native, original);
+      native.cas = cas;
       Atomics.compareExchange = compareExchange;
     },
   };

@@ -26,7 +26,7 @@ import {
   p2m_ram_rw,
   pteAddress,
   setP2m,
-  sharedEntryV1,
+  sharedEntryOf,
 } from '@ringside/gnttab-core/hypervisor';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -116,7 +116,7 @@ describe.each(['pv', 'translated'] as const)('a %s domain with pages in a foreig
   it('copies there and back by hypercall, whatever buffer it is by then', () => {
     const { machine, memory, frame, domain, va, space } = world();
     const peer = createDomain(machine, { pages: 4 });
-    const entry = sharedEntryV1(domain, 8);
+    const entry = sharedEntryOf(domain, 8);
     const { u16, u32 } = machine.heap;
     u16[(entry + 2) >>> 1] = peer.id;
     u32[(entry + 4) >>> 2] = type === 'pv' ? frame : 5;

@@ -16,9 +16,10 @@ import {
   GTF_permit_access,
   GTF_reading,
   GTF_writing,
+  XEN_ENXIO,
   XENMAPSPACE_grant_table,
 } from '@ringside/gnttab-core/abi';
-import { machineHeader } from '@ringside/gnttab-core/hypervisor';
+import { machineHeader, sharedFrameAt } from '@ringside/gnttab-core/hypervisor';
 import { describe, expect, it } from 'vitest';
 import { Actor, windowOf, World } from '../grant/world.ts';
 
@@ -219,16 +220,12 @@ describe('what Xen shares with a domain is not the domain’s to give away', () 
     const world = new World();
     const guest = world.domain({ type });
     const free = freePages(world.machine);
-    const [frame] = guest.hypercalls.setupTable(1).frames;
-    let name = frame!;
-    if (type === 'translated') {
-      name = 200;
-      guest.hypercalls.addToPhysmap(XENMAPSPACE_grant_table, 0, name);
-    }
+    if (type === 'translated') guest.hypercalls.addToPhysmap(XENMAPSPACE_grant_table, 0, 200);
+    const name = guest.hypercalls.setupTable(1).frames[0]!;
     expect(guest.hypercalls.decreaseReservation([name])).toBe(0);
     expect(freePages(world.machine)).toBe(free);
     expect(guest.domain.totPages).toBe(16);
-    expect(guest.hypercalls.setupTable(1).frames).toEqual([frame]);
+    expect(guest.hypercalls.setupTable(1).frames).toEqual([name]);
   });
 
   it('a translated domain cannot free its page through a second name for it', () => {
@@ -240,26 +237,38 @@ describe('what Xen shares with a domain is not the domain’s to give away', () 
     expect(guest.domain.totPages).toBe(16);
   });
 
-  it.each([
-    ['populated', (guest: Actor, gfn: number) => guest.hypercalls.populatePhysmap([gfn])],
-    [
-      'given a frame of Xen’s',
-      (guest: Actor, gfn: number) => guest.hypercalls.addToPhysmap(XENMAPSPACE_grant_table, 0, gfn),
-    ],
-  ])('a gfn that maps a grant lets go of it when it is %s', (_, replace) => {
-    const world = new World();
-    const granter = world.domain();
-    const guest = world.domain({ type: 'translated' });
-    const { hostAddr } = grantTo(granter, guest, granter.mfn(0));
-    expect(granter.extraReferences(0)).toBe(1);
-    replace(guest, hostAddr / PAGE_SIZE);
-    expect(granter.extraReferences(0)).toBe(0);
+  describe('a gfn that maps another domain’s grant', () => {
+    function mapping() {
+      const world = new World();
+      const granter = world.domain();
+      const guest = world.domain({ type: 'translated' });
+      const { hostAddr } = grantTo(granter, guest, granter.mfn(0));
+      expect(granter.extraReferences(0)).toBe(1);
+      return { granter, guest, gfn: hostAddr / PAGE_SIZE };
+    }
+
+    it('given a frame of Xen’s: refused', () => {
+      const { granter, guest, gfn } = mapping();
+      const result = guest.hypercalls.addToPhysmap(XENMAPSPACE_grant_table, 0, gfn);
+      expect(result).toBe(-XEN_ENXIO);
+      expect(granter.extraReferences(0)).toBe(1);
+    });
+
+    it('populated: the end of the domain, whose mapping goes with it', () => {
+      const { granter, guest, gfn } = mapping();
+      expect(guest.hypercalls.populatePhysmap([gfn])).toBe(0);
+      expect(guest.domain.crashed).toBe(true);
+      expect(guest.domain.totPages).toBe(16);
+      expect(granter.extraReferences(0)).toBe(1);
+      guest.destroy();
+      expect(granter.extraReferences(0)).toBe(0);
+    });
   });
 });
 
 it('a frame of Xen’s that a translated domain puts at another gfn leaves the old one', () => {
   const guest = new World().domain({ type: 'translated' });
-  const [frame] = guest.hypercalls.setupTable(1).frames;
+  const frame = sharedFrameAt(guest.domain, 0);
   for (const gfn of [100, 110, 110]) {
     expect(guest.hypercalls.addToPhysmap(XENMAPSPACE_grant_table, 0, gfn)).toBe(0);
     expect([100, 110].filter((at) => guest.mfn(at) === frame)).toEqual([gfn]);
