@@ -135,10 +135,10 @@ function mapOperation(name: string, granter: Party, mapper: Party, flags: number
     round(size) {
       const [mapLists, unmapLists] = [batches(maps, size), batches(unmaps, size)];
       return () => {
-        for (const [i, list] of mapLists.entries()) {
+        for (let i = 0; i < mapLists.length; i++) {
+          const [list, undo] = [mapLists[i]!, unmapLists[i]!];
           mapper.calls.gnttabMap(list);
-          const undo = unmapLists[i]!;
-          for (const [n, { handle }] of list.entries()) undo[n]!.handle = handle;
+          for (let n = 0; n < size; n++) undo[n]!.handle = list[n]!.handle;
           mapper.calls.gnttabUnmap(undo);
         }
         okay(maps);
