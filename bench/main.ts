@@ -36,17 +36,27 @@ const groups: readonly (readonly [names: readonly string[], measure: Measure])[]
 ];
 const names = groups.flatMap(([group]) => group);
 
+/** `grant/` of `grant/copy-4096`: what `--only` may also name. */
+const prefixes = [...new Set(names.map((name) => name.slice(0, name.indexOf('/') + 1)))];
+
 const program = new Command('bench')
   .description('Timings as ratios against an obvious alternative, each pair in one run.')
   .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2))
+  .configureOutput({
+    outputError: (text, write) =>
+      write(
+        `bench: ${text
+          .replace(/^error: /, '')
+          .trim()
+          .replace(/\s*\n\s*/g, ' ')}\n`,
+      ),
+  })
   .option('--json', 'one JSON object with the results, alone on stdout')
-  .option('--only <name>', 'only measurements whose name begins so')
+  .option('--only <name>', `only measurements whose name begins so: ${prefixes.join(', ')} …`)
   .parse();
 const { json = false, only = '' } = program.opts<{ json?: boolean; only?: string }>();
 if (!names.some((name) => name.startsWith(only))) {
-  program.error(`error: --only ${only}: no measurement begins so; there are ${names.join(', ')}`, {
-    exitCode: 2,
-  });
+  program.error(`--only ${only}: no measurement begins so; groups: ${prefixes.join(', ')}`);
 }
 
 const number = (value: number): string =>

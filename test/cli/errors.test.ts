@@ -1,6 +1,7 @@
 /** Whatever is wrong: one clear line, the right exit code, and no file that was not there before. */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { folderWith, frameOf, pcapOf, ringside } from './ringside.ts';
 
@@ -13,6 +14,8 @@ const files = {
   'empty.pcap': new Uint8Array(0),
   'no-frames.pcap': capture.slice(0, 24),
   'cut.pcap': capture.slice(0, -1),
+  'cut.pcap.gz': gzipSync(capture.slice(0, -1)),
+  'damaged.pcap.gz': gzipSync(capture).subarray(0, -9),
   'text.pcap': new TextEncoder().encode('not a capture at all'),
 };
 
@@ -21,14 +24,17 @@ const replay = 'net --out out.pcapng --pcap';
 
 /** What was asked for, the exit code, and what the line says. */
 const rows: readonly [string, number, string][] = [
-  ['', 2, 'no command; see ringside --help'],
-  ['dmeo', 2, "unknown command 'dmeo' (Did you mean demo?)"],
+  ['', 2, 'no command; commands: demo, disk, net, grants, replay; see ringside --help'],
+  ['dmeo', 2, "unknown command 'dmeo' (Did you mean demo?); commands: demo, disk, net, grants,"],
+  ['xyz', 2, "unknown command 'xyz'; commands: demo, disk, net, grants, replay"],
   ['demo --sed 1', 2, "unknown option '--sed' (Did you mean --seed?)"],
   ['demo --seed -1', 2, 'Allowed: a whole number from 0 to 4294967295.'],
   ['demo --trace nowhere/trace.json', 1, 'nowhere/trace.json: no such file or directory'],
 
   ['disk', 2, 'disk needs --image FILE or --scratch'],
-  ['disk --image nothing.img', 1, 'nothing.img: no such file'],
+  ['disk --image nothing.img', 1, 'nothing.img: no such file or directory'],
+  ['disk --scratch --image nothing.img', 1, 'nothing.img: no such file or directory'],
+  ['disk --image disk.img/x', 1, 'disk.img/x: a part of the path is not a directory'],
   ['disk --image .', 1, '.: is a directory, not a disk image'],
   ['disk --image odd.img', 1, 'odd.img: a disk of 1000 bytes; the size must be a multiple of 512'],
   ['disk --image empty.img', 1, 'empty.img: a disk of 0 bytes'],
@@ -60,6 +66,8 @@ const rows: readonly [string, number, string][] = [
   [`${replay} empty.pcap`, 1, 'empty.pcap: the capture is empty'],
   [`${replay} no-frames.pcap`, 1, 'no-frames.pcap: the capture has no frames'],
   [`${replay} cut.pcap`, 1, 'cut.pcap: the file ends inside a record'],
+  [`${replay} cut.pcap.gz`, 1, 'cut.pcap.gz: the file ends inside a record'],
+  [`${replay} damaged.pcap.gz`, 1, 'damaged.pcap.gz: the gzip file is damaged'],
   [`${replay} text.pcap`, 1, 'text.pcap: this is neither a pcap nor a pcapng file'],
 ];
 
@@ -89,5 +97,13 @@ test('a bug or a surprise shows where it came from when asked for', async (conte
   const folder = folderWith(context);
   const { exitCode, stderr } = await ringside(folder, 'disk', '--image', 'no.img', '--verbose');
   expect(exitCode).toBe(1);
-  expect(stderr).toMatch(/^ringside: no\.img: no such file\nDiskError: [^\n]+\n +at /m);
+  expect(stderr).toMatch(/^ringside: no\.img: no such file or directory\nCliError: [^\n]+\n +at /m);
+});
+
+test('--version is that of the package', async (context) => {
+  const { version } = JSON.parse(
+    fs.readFileSync(new URL('../../packages/ringside/package.json', import.meta.url), 'utf8'),
+  ) as { version: string };
+  const ended = await ringside(folderWith(context), '--version');
+  expect(ended).toEqual({ exitCode: 0, stdout: `${version}\n`, stderr: '' });
 });

@@ -1,6 +1,7 @@
 /** `ringside grants`: the lab's scenarios, and the grants in a trace. */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { folderWith, ringside } from './ringside.ts';
 
@@ -24,7 +25,9 @@ describe.concurrent('ringside grants', () => {
     expect(first).toMatch(
       /^\* guest1 grants a page to driver: reference 8\n {2}granter +ref +grant[^\n]+\n {2}guest1 +8 +GTF_permit_access +driver +0x[0-9a-f]+ +nobody$/,
     );
-    expect(second).toMatch(/\n {2}guest1 .* reading +hstr 1 +driver handle 0 ro at 0x[0-9a-f]+$/);
+    expect(second).toMatch(
+      /\n {2}guest1 .* reading +hstr 1 +driver read-only at 0x[0-9a-f]+ \(handle 0\)$/,
+    );
     expect(ended.stdout).toMatch(
       /\n {2}reference 8 of guest1 cannot end: driver maps it writable at 0x[0-9a-f]+ \(handle \d+\)\n/,
     );
@@ -116,6 +119,8 @@ const files = {
   'text.json': encode('hello\n'),
 };
 
+const covers = 'the trace covers 1.000 to 40.000 µs\n';
+
 describe.concurrent('ringside grants --trace', () => {
   test('says what stands at the end, and which ends were refused', async (context) => {
     const ended = await ringside(folderWith(context, files), 'grants', '--trace', 'trace.json');
@@ -123,22 +128,23 @@ describe.concurrent('ringside grants --trace', () => {
       exitCode: 0,
       stderr: '',
       stdout: `\
-granter  ref  grant              to          since  who maps it
-guest1     8  access             driver  10.000 µs  driver handle 4 rw host
-guest1     9  access, read-only  driver  40.000 µs  nobody
+granter  ref  grant                           to          since  who maps it
+guest1     8  GTF_permit_access               driver  10.000 µs  driver writable (handle 4)
+guest1     9  GTF_permit_access GTF_readonly  driver  40.000 µs  nobody
 
   refused  until  times  granter  ref  who mapped it then
-30.000 µs             1  guest1     8  driver handle 4 rw host
-2 grants stand at 40.000 µs; 1 end was refused
+30.000 µs             1  guest1     8  driver writable (handle 4)
+the trace covers 1.000 to 40.000 µs
+at 40.000 µs 2 grants stand; 1 end was refused
 `,
     });
   });
 
   test.for<[string, string]>([
-    ['15', 'nobody\n\n1 grant stands at 15.000 µs; 0 ends were refused\n'],
-    ['20500ns', 'driver handle 4 rw host\n\n1 grant stands at 20.500 µs; 0 ends were refused\n'],
-    ['0.03ms', '1 grant stands at 30.000 µs; 1 end was refused\n'],
-    ['0s', 'nothing is granted\n\n0 grants stand at 0.000 µs; 0 ends were refused\n'],
+    ['15', `nobody\n\n${covers}at 15.000 µs 1 grant stands; 0 ends were refused\n`],
+    ['20500ns', `(handle 4)\n\n${covers}at 20.500 µs 1 grant stands; 0 ends were refused\n`],
+    ['0.03ms', `${covers}at 30.000 µs 1 grant stands; 1 end was refused\n`],
+    ['0s', `nothing is granted\n\n${covers}at 0.000 µs 0 grants stand; 0 ends were refused\n`],
   ])('--at %s', async ([at, end], context) => {
     const words = ['grants', '--trace', 'trace.json', '--at', at];
     const ended = await ringside(folderWith(context, files), ...words);
@@ -150,10 +156,15 @@ guest1     9  access, read-only  driver  40.000 µs  nobody
     const words = ['grants', '--trace', 'trace.json', '--json'];
     const ended = await ringside(folderWith(context, files), ...words);
     const mapping = { mapper: 2, handle: 4, granter: 1, ref: 8, readonly: false };
-    expect(JSON.parse(ended.stdout)).toMatchObject({
+    const printed: unknown = JSON.parse(ended.stdout);
+    // Whether its times are of a virtual clock, a trace does not say.
+    expect(printed).not.toHaveProperty('clock');
+    expect(printed).toMatchObject({
       command: 'grants',
       ok: true,
       trace: 'trace.json',
+      fromNs: 1000,
+      toNs: 40_000,
       timeNs: 40_000,
       domains: { 1: 'guest1', 2: 'driver' },
       grants: [
@@ -162,6 +173,14 @@ guest1     9  access, read-only  driver  40.000 µs  nobody
       ],
       refused: [{ granter: 1, ref: 8, firstNs: 30_000, times: 1, mappings: [mapping] }],
     });
+  });
+
+  test('a gzipped trace is read as well', async (context) => {
+    const folder = folderWith(context, { ...files, 'trace.json.gz': gzipSync(traceFile) });
+    const [plain, gzipped] = await Promise.all(
+      ['trace.json', 'trace.json.gz'].map((name) => ringside(folder, 'grants', '--trace', name)),
+    );
+    expect(gzipped).toEqual(plain);
   });
 
   test('reads what another command has traced', async (context) => {
@@ -175,9 +194,13 @@ guest1     9  access, read-only  driver  40.000 µs  nobody
     const at = ['--at', `${mapped.ts}us`];
     const middle = await ringside(folder, 'grants', '--trace', 'trace.json', ...at);
     expect(middle).toMatchObject({ exitCode: 0, stderr: '' });
-    expect(middle.stdout).toMatch(/\nguest +8 +access +driver +\S+ µs +driver handle 0 rw host\n/);
+    expect(middle.stdout).toMatch(
+      /\nguest +8 +GTF_permit_access +driver +\S+ µs +driver writable \(handle 0\)\n/,
+    );
     const end = await ringside(folder, 'grants', '--trace', 'trace.json');
-    expect(end.stdout).toMatch(/^nothing is granted\n\n0 grants stand at \S+ µs; 0 ends/);
+    expect(end.stdout).toMatch(
+      /^nothing is granted\n\nthe trace covers 0\.000 to (\S+ µs)\nat \1 0 grants stand; 0 ends/,
+    );
   });
 });
 

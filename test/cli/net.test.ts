@@ -3,6 +3,7 @@ import { parseCapture } from '@ringside/netif';
 import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { requireClient } from '../support/clients.ts';
 import { folderWith, frameOf, pcapOf, ringside, testData } from './ringside.ts';
@@ -73,7 +74,7 @@ test('frames that a vif cannot carry are named with number and size, and all oth
   const ended = await ringside(folder, 'net', '--pcap', 'in.pcap', '--out', 'out.pcapng');
   expect(ended.exitCode).toBe(1);
   expect(ended.stderr.split('\n')).toEqual([
-    expect.stringMatching(/^ringside: refused: frame 2 of 65536 bytes: /),
+    expect.stringMatching(/^ringside: refused: frame 2 of 65,536 bytes: /),
     expect.stringMatching(/^ringside: refused: frame 4 of 13 bytes: /),
     '',
   ]);
@@ -84,6 +85,17 @@ test('frames that a vif cannot carry are named with number and size, and all oth
     2_000_000_000n,
     4_000_000_000n,
   ]);
+});
+
+test('a gzipped capture is sent as it would be unpacked', async (context) => {
+  const capture = 'lan-mtu1500.pcap';
+  const folder = folderWith(context, { 'in.pcap.gz': gzipSync(captures[capture]) });
+  const ended = await ringside(folder, 'net', '--pcap', 'in.pcap.gz', '--out', 'out.pcapng');
+  expect(ended).toMatchObject({ exitCode: 0, stderr: '' });
+  expect(ended.stdout).toContain('411 frames, ');
+  expect(frames(fs.readFileSync(path.join(folder, 'out.pcapng')))).toEqual(
+    frames(captures[capture]),
+  );
 });
 
 test('guests answer each other', async (context) => {

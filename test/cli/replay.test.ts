@@ -20,6 +20,8 @@ const files = {
   'text.jsonl': bytes('not a recording\n'),
   'other.jsonl': bytes('{"send":"x"}\n'),
   'format.jsonl': bytes(plain('s_swap_v1').replace('"format":1', '"format":2')),
+  'arm.jsonl': bytes(plain('s_swap_v1').replace('"x86_64"', '"arm64"')),
+  'huge.jsonl': bytes(plain('s_swap_v1').replace(/"frames":\d+/, '"frames":99999999999999')),
   'cut.jsonl': bytes(plain('s_swap_v1').split('\n').slice(0, -2).join('\n')),
   'empty.jsonl': new Uint8Array(0),
   'damaged.jsonl.gz': vector('s_swap_v1').slice(0, -20),
@@ -46,8 +48,9 @@ describe.concurrent('ringside replay gnttab', () => {
     const ended = await replay(folder, 'swap.jsonl', 'forged.jsonl.gz', '--differences', '1');
     expect(ended.exitCode).toBe(1);
     expect(ended.stderr).toBe(`ringside: ${wrong} mismatches in 1 of 2 files\n`);
+    expect(wrong).toBeGreaterThan(1);
     expect(ended.stdout).toMatch(
-      /\nforged\.jsonl\.gz:\d+: s_swap_v1, step \d+: domain \d swap_grant_ref[^\n]*\n {2}out\[0\]\n {4}expected {2}status GNTST_bad_page \(-9, bad page\)\n {4}got {7}status GNTST_okay \(0, okay\)\n$/,
+      /\nforged\.jsonl\.gz:\d+: s_swap_v1, step \d+: domain \d swap_grant_ref[^\n]*\n {2}args\[0\] {2}ref_a \d+, ref_b \d+\n {2}out\[0\]\n {4}expected {2}status GNTST_bad_page \(-9, bad page\)\n {4}got {7}status GNTST_okay \(0, okay\)\n$/,
     );
     expect(ended.stdout.match(/expected/g)).toHaveLength(1);
   });
@@ -76,23 +79,53 @@ describe.concurrent('ringside replay gnttab', () => {
     expect(ended).toMatchObject({ exitCode: 0, stderr: '' });
   });
 
-  test.for<[string, string]>([
-    ['replay', 'no command; see ringside --help'],
-    ['replay gnttb', "unknown command 'gnttb' (Did you mean gnttab?)"],
-    ['replay gnttab', "missing required argument 'file'"],
-    ['replay gnttab --abi arm swap.jsonl', 'Allowed choices are x86_64, i386.'],
-    ['replay gnttab --differences none swap.jsonl', 'Allowed: a whole number from 1'],
-    ['replay gnttab swap.jsonl nothing.jsonl', 'nothing.jsonl: no such file or directory'],
-    ['replay gnttab .', '.: is a directory'],
-    ['replay gnttab text.jsonl', 'text.jsonl: line 1: not JSON'],
-    ['replay gnttab other.jsonl', 'other.jsonl: line 1: not a recording of grant tables'],
-    ['replay gnttab format.jsonl', 'format.jsonl: line 1.format: 1 expected, not 2'],
-    ['replay gnttab cut.jsonl', 'cut.jsonl: line '],
-    ['replay gnttab empty.jsonl', 'empty.jsonl: line 1: the recording is empty'],
-    ['replay gnttab damaged.jsonl.gz', 'damaged.jsonl.gz: the gzip file is damaged'],
-  ])('%s is a usage error', async ([words, sentence], context) => {
+  test('one mismatch is one mismatch', async (context) => {
+    const folder = folderWith(context, {
+      'one.jsonl': bytes(plain('s_swap_v1').replace('"status":0', '"status":-9')),
+    });
+    const ended = await replay(folder, 'one.jsonl');
+    expect(ended).toMatchObject({ exitCode: 1, stderr: 'ringside: 1 mismatch in 1 of 1 file\n' });
+  });
+
+  test('says why a map was refused with "undefined error"', async (context) => {
+    const refused = /(?<="op":"map_grant_ref".*"status":)-1(?!\d)/;
+    const text = plain('s_sub_page').split('\n');
+    const line = text.findIndex((one) => refused.test(one));
+    text[line] = text[line]!.replace(refused, '-8');
+    const ended = await replay(
+      folderWith(context, { 'sub.jsonl': bytes(text.join('\n')) }),
+      'sub.jsonl',
+    );
+    expect(ended.exitCode).toBe(1);
+    expect(ended.stdout).toContain(`sub.jsonl:${line + 1}: `);
+    expect(ended.stdout).toMatch(
+      /\n {4}got +status GNTST_general_error \(-1, undefined error\)\n {4}hint +GNTST_general_error: reference \d+ of domain \d is GTF_permit_access\|GTF_sub_page [^\n]+; a part of a page can be copied, not mapped\n/,
+    );
+  });
+
+  test.for<[string, number, string]>([
+    ['replay', 2, 'no command; commands: gnttab; see ringside replay --help'],
+    ['replay gnttb', 2, "unknown command 'gnttb' (Did you mean gnttab?); commands: gnttab"],
+    ['replay gnttab', 2, "missing required argument 'file'"],
+    ['replay gnttab --abi arm swap.jsonl', 2, 'Allowed choices are x86_64, i386.'],
+    ['replay gnttab --differences none swap.jsonl', 2, 'Allowed: a whole number from 1'],
+    ['replay gnttab swap.jsonl nothing.jsonl', 1, 'nothing.jsonl: no such file or directory'],
+    ['replay gnttab .', 1, '.: is a directory'],
+    ['replay gnttab text.jsonl', 1, 'text.jsonl: line 1: not JSON lines: one object a line'],
+    ['replay gnttab other.jsonl', 1, 'other.jsonl: line 1: not a recording of grant tables'],
+    ['replay gnttab format.jsonl', 1, 'format.jsonl: line 1.format: 1 expected, not 2'],
+    ['replay gnttab arm.jsonl', 1, 'arm.jsonl: line 1.arch: x86_64 expected, not "arm64"'],
+    [
+      'replay gnttab huge.jsonl',
+      1,
+      'huge.jsonl: line 1.domains[0].frames: a whole number from 1 to 65536 expected, not 99999999999999',
+    ],
+    ['replay gnttab cut.jsonl', 1, 'cut.jsonl: line '],
+    ['replay gnttab empty.jsonl', 1, 'empty.jsonl: line 1: the recording is empty'],
+    ['replay gnttab damaged.jsonl.gz', 1, 'damaged.jsonl.gz: the gzip file is damaged'],
+  ])('%s ends with %i', async ([words, exitCode, sentence], context) => {
     const ended = await ringside(folderWith(context, files), ...words.split(' '));
-    expect(ended).toMatchObject({ exitCode: 2, stdout: '' });
+    expect(ended).toMatchObject({ exitCode, stdout: '' });
     expect(ended.stderr).toMatch(/^ringside: [^\n]+\n$/);
     expect(ended.stderr).toContain(sentence);
   });

@@ -1,6 +1,6 @@
 /** `ringside demo` */
 import { type DemoResult, type DemoStep, runDemo } from '../scenario/demo.ts';
-import { count } from './format.ts';
+import { count, counted } from './format.ts';
 import { counterTable, diskTable, netTable } from './report.ts';
 import type { Outcome, Session } from './session.node.ts';
 
@@ -27,7 +27,7 @@ export async function demo(session: Session): Promise<Outcome> {
 
 function linesOf({ ok, disk, net, domains, verifiedBytes }: DemoResult): string[] {
   const verdict = ok
-    ? `${count(verifiedBytes)} bytes compared, every one is right`
+    ? `${counted(verifiedBytes, 'byte')} compared, every one is right`
     : `${count(verifiedBytes)} bytes are right, and not all are`;
   return [...diskTable(disk), '', ...netTable(net), '', ...counterTable(domains), '', verdict];
 }

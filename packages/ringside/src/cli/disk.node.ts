@@ -11,7 +11,7 @@ import { type DiskWorkload, isWriting, runDiskJob } from '../workload/disk-job.t
 import { type BlockSource, patternSource } from '../workload/pattern.ts';
 import { Progress } from '../workload/progress.ts';
 import { fileError, usageError } from './errors.node.ts';
-import { count } from './format.ts';
+import { counted } from './format.ts';
 import { assertDistinct, OutputFile } from './output-file.node.ts';
 import { counterTable, diskTable } from './report.ts';
 import type { CommonOptions, Outcome, Session } from './session.node.ts';
@@ -100,7 +100,7 @@ export async function disk(session: Session, options: DiskOptions): Promise<Outc
       '',
       ...counterTable(domains),
       '',
-      ...(result.verifiedBytes > 0 ? [`${count(result.verifiedBytes)} bytes compared`] : []),
+      ...(result.verifiedBytes > 0 ? [`${counted(result.verifiedBytes, 'byte')} compared`] : []),
       ...(sha256 === undefined ? [] : [`sha256 ${sha256}  ${out}`]),
     ],
     complaints: failures,
@@ -135,17 +135,27 @@ interface Served {
 
 async function openServed({ image, scratch, writable, size }: DiskOptions): Promise<Served> {
   if (!scratch) {
-    const served = openRawDisk(image!, { readOnly: !writable });
-    return { served, reference: sourceOf(openRawDisk(image!, { readOnly: true })) };
+    const served = openImage(image!, !writable);
+    return { served, reference: sourceOf(openImage(image!, true)) };
   }
   const disk = openScratch(image, size ?? SCRATCH_BYTES);
   if (image === undefined) await fill(disk.served, patternSource(SCRATCH_SEED));
   return disk;
 }
 
+/** What is missing is said in the words of every other command. */
+function openImage(image: string, readOnly: boolean): Disk {
+  try {
+    fs.accessSync(image);
+  } catch (error) {
+    throw fileError(image, error);
+  }
+  return openRawDisk(image, { readOnly });
+}
+
 /** A disk that is gone when the run is, however it ends: a copy of the image, or zeros. Its name is gone at once. */
 function openScratch(image: string | undefined, sizeBytes: number): Served {
-  if (image !== undefined) void openRawDisk(image, { readOnly: true }).close(); // its errors name the image
+  if (image !== undefined) void openImage(image, true).close(); // its errors name the image
   if (sizeBytes % 512 !== 0) throw usageError(`--size ${sizeBytes}; allowed: multiples of 512`);
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'ringside-'));
   const file = path.join(folder, 'scratch.img');

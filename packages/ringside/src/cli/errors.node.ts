@@ -48,6 +48,8 @@ const REASONS: Readonly<Record<string, string>> = {
   ELOOP: 'too many symbolic links',
   ENAMETOOLONG: 'the name is too long',
   EMFILE: 'too many open files',
+  ERR_FS_FILE_TOO_LARGE: 'is too large to be read at once',
+  ERR_STRING_TOO_LONG: 'is too large to be read at once',
 };
 
 /** Node's errors name the system call and repeat the path; a user wants the path and the reason. */

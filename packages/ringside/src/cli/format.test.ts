@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { bytes, count, duration, size, table } from './format.ts';
+import { bytes, count, counted, duration, fitted, size, table, timeFormat } from './format.ts';
 
 test.each([
   [0, '0'],
@@ -47,4 +47,62 @@ test('columns are aligned, and lines have no blanks at their end', () => {
     ['a', '1000', ''],
   ];
   expect(table(rows, ['left', 'right', 'left'])).toEqual(['name     n  what', 'a     1000']);
+});
+
+test.each([
+  [0, '0 files'],
+  [1, '1 file'],
+  [2, '2 files'],
+  [1234, '1,234 files'],
+])('%d are %s', (value, text) => {
+  expect(counted(value, 'file')).toBe(text);
+});
+
+test('what has a plural of its own', () => {
+  expect([1, 2].map((value) => counted(value, 'mismatch', 'mismatches'))).toEqual([
+    '1 mismatch',
+    '2 mismatches',
+  ]);
+});
+
+test.each([
+  [999_999, 0, '0.000 µs'],
+  [999_999, 20_500, '20.500 µs'],
+  [1e6, 20_500, '0.021 ms'],
+  [999_999_999, 134_605, '0.135 ms'],
+  [1e9, 12_345_001, '0.012346 s'],
+  [3600e9, 3599e9, '3599.000000 s'],
+])('of a trace that ends at %d ns, %d ns are %s', (endNs, ns, text) => {
+  expect(timeFormat(endNs).time(ns)).toBe(text);
+});
+
+test('a time that is printed is not before the time that it stands for', () => {
+  for (const [endNs, unitNs] of [
+    [1e3, 1e3],
+    [1e6, 1e6],
+    [1e9, 1e9],
+  ] as const) {
+    const { time } = timeFormat(endNs);
+    for (let ns = 1; ns < endNs; ns = ns * 3 + 1) {
+      const printedNs = Math.round(Number.parseFloat(time(ns)) * unitNs);
+      expect(printedNs).toBeGreaterThanOrEqual(ns);
+      expect(printedNs).toBeLessThanOrEqual(ns + 1000);
+    }
+  }
+});
+
+test('a span of one time is that time', () => {
+  const { span } = timeFormat(2e6);
+  expect([span(134_605, 140_001), span(134_605, 134_999)]).toEqual([
+    '0.135 to 0.141 ms',
+    '0.135 ms',
+  ]);
+});
+
+test('lines fit a terminal, narrow or low: what is cut and what is left out shows', () => {
+  const lines = ['a line of twenty-four ch', 'short', 'third'];
+  expect(fitted(lines, { columns: 24, rows: 3 })).toEqual(lines);
+  expect(fitted(lines, { columns: 10, rows: 3 })).toEqual(['a line of…', 'short', 'third']);
+  expect(fitted(lines, { columns: 24, rows: 2 })).toEqual([lines[0], '… 2 more lines']);
+  expect(fitted(lines, { columns: 1, rows: 1 })).toEqual(['…']);
 });

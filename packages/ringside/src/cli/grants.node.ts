@@ -1,6 +1,5 @@
 /** `ringside grants` */
 import { InvalidArgumentError } from 'commander';
-import * as fs from 'node:fs';
 import {
   GrantHistory,
   GrantTraceError,
@@ -17,10 +16,10 @@ import {
   runSharingLab,
   tableLines,
   takeMoment,
-  traceTime,
 } from '../lab/index.ts';
-import { failure, fileError, usageError } from './errors.node.ts';
-import { count, table } from './format.ts';
+import { failure, usageError } from './errors.node.ts';
+import { counted, fitted, table, timeFormat } from './format.ts';
+import { readTextInput } from './input-file.node.ts';
 import type { CommonOptions, Outcome, Session } from './session.node.ts';
 
 /** What `--scenario` may be, and who plays it. */
@@ -80,8 +79,10 @@ async function playScenario(
       : setInterval(() => {
           const { tables } = takeMoment(machine, 'now');
           const lines = tableLines(tables, nameOf, { resources: true });
-          const fitting = lines.slice(0, process.stdout.rows - 1);
-          process.stdout.write(`${HOME_AND_CLEAR}${fitting.join('\n')}\n`);
+          // Terminals may not know their size; the last row is the cursor's.
+          const [columns, rows] = [process.stdout.columns || 80, process.stdout.rows || 24];
+          const shown = fitted(lines, { columns, rows: rows - 1 });
+          process.stdout.write(`${HOME_AND_CLEAR}${shown.join('\n')}\n`);
         }, REDRAW_MS);
   try {
     const failures = await scenarios[scenario]({
@@ -114,16 +115,24 @@ function checkWatch({ options }: Session, scenario: LabScenario): void {
 function readTrace(file: string, at: number | undefined): Outcome {
   const { records, nameOf } = parsed(file);
   const history = new GrantHistory();
-  const timeNs = at ?? records.at(-1)?.timeNs ?? 0;
+  const fromNs = records[0]!.timeNs;
+  const toNs = records.at(-1)!.timeNs;
+  const timeNs = at ?? toNs;
   for (const record of records) if (record.timeNs <= timeNs) history.add(record);
-  const standing = historyRows(history, nameOf);
-  const refused = refusedRows(history.refused, nameOf);
-  const ends = history.refused.reduce((sum, { times }) => sum + times, 0);
+  const times = timeFormat(toNs);
+  const format = { nameOf, times };
+  const standing = historyRows(history, format);
+  const refused = refusedRows(history.refused, format);
+  const ends = history.refused.reduce((sum, { times: refusals }) => sum + refusals, 0);
   const domains = new Set(records.map(({ domid }) => domid));
+  const stand = counted(history.grants.length, 'grant stands', 'grants stand');
   return {
     ok: true,
     result: {
+      clock: undefined, // what the times of a trace are of, it does not tell
       trace: file,
+      fromNs,
+      toNs,
       timeNs,
       domains: Object.fromEntries([...domains].map((domid) => [domid, nameOf(domid)])),
       grants: history.grants.map((grant) => ({ ...grant, mappings: history.mappingsOf(grant) })),
@@ -135,24 +144,22 @@ function readTrace(file: string, at: number | undefined): Outcome {
       ...revokedLines(history, nameOf),
       '',
       ...table(refused, REFUSED),
-      `${numberOf(history.grants.length, 'grant stands', 'grants stand')} at ${traceTime(timeNs)}; ${numberOf(ends, 'end was', 'ends were')} refused`,
+      `the trace covers ${times.span(fromNs, toNs)}`,
+      `at ${times.time(timeNs)} ${stand}; ${counted(ends, 'end was', 'ends were')} refused`,
     ],
     complaints: [],
   };
 }
 
-const numberOf = (amount: number, one: string, many: string): string =>
-  `${count(amount)} ${amount === 1 ? one : many}`;
-
 const STANDING = ['left', 'right', 'left', 'left', 'right', 'left'] as const;
 const REFUSED = ['right', 'right', 'right', 'left', 'right', 'left'] as const;
 
+/** It has a record at least. */
 function parsed(file: string): ReturnType<typeof readGrantTrace> {
   try {
-    return readGrantTrace(fs.readFileSync(file, 'utf8'));
+    return readGrantTrace(readTextInput(file));
   } catch (error) {
-    if (error instanceof GrantTraceError) throw failure(`${file}: ${error.message}`);
-    throw fileError(file, error);
+    throw error instanceof GrantTraceError ? failure(`${file}: ${error.message}`) : error;
   }
 }
 

@@ -14,7 +14,8 @@ import { runReplay } from '../workload/net-replay.ts';
 import type { NetResult } from '../workload/net-result.ts';
 import { Progress } from '../workload/progress.ts';
 import { failure, fileError, usageError } from './errors.node.ts';
-import { count } from './format.ts';
+import { counted } from './format.ts';
+import { isGzip, readInput } from './input-file.node.ts';
 import { assertDistinct, OutputFile, readChunks } from './output-file.node.ts';
 import { counterTable, netTable, refusedLines } from './report.ts';
 import type { CommonOptions, Outcome, Session } from './session.node.ts';
@@ -94,7 +95,7 @@ export async function net(session: Session, options: NetOptions): Promise<Outcom
       '',
       ...counterTable(domains),
       '',
-      `${count(result.frames)} frames, ${count(result.verifiedBytes)} bytes compared`,
+      `${counted(result.frames, 'frame')}, ${counted(result.verifiedBytes, 'byte')} compared`,
     ],
     complaints: [...failures, ...refusedLines(refused)],
   };
@@ -112,7 +113,10 @@ function checkOptions({ pcap, out, workload, size, count: frames, trace }: NetOp
   assertDistinct({ '--pcap': pcap, '--out': out, '--trace': trace });
 }
 
-/** The frames of a capture file, read as they are asked for. Throws CliError; the file is looked at before it returns. */
+/**
+ * The frames of a capture file, read as they are asked for; a gzipped one is unpacked in memory. Throws CliError; the file
+ * is looked at before it returns.
+ */
 function openCapture(file: string): Iterable<CapturedFrame> {
   let fd: number;
   try {
@@ -120,17 +124,29 @@ function openCapture(file: string): Iterable<CapturedFrame> {
     if (kind.isDirectory()) throw failure(`${file}: is a directory, not a capture`);
     if (!kind.isFile()) throw failure(`${file}: is not a regular file`);
     fd = fs.openSync(file, 'r');
+    const start = new Uint8Array(2);
+    fs.readSync(fd, start, 0, start.length, 0);
+    if (!isGzip(start)) return framesOf(openChunks(fd, file), file);
+    fs.closeSync(fd);
   } catch (error) {
     throw fileError(file, error);
   }
-  return framesOf(fd, file);
+  return framesOf([readInput(file)], file);
 }
 
-function* framesOf(fd: number, file: string): Generator<CapturedFrame> {
+function* openChunks(fd: number, file: string): Generator<Uint8Array> {
+  try {
+    yield* readChunks(fd, file);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+function* framesOf(chunks: Iterable<Uint8Array>, file: string): Generator<CapturedFrame> {
   const reader = new CaptureReader();
   let frames = 0;
   try {
-    for (const chunk of readChunks(fd, file)) {
+    for (const chunk of chunks) {
       for (const frame of reader.push(chunk.slice())) {
         frames++;
         yield frame;
@@ -139,8 +155,6 @@ function* framesOf(fd: number, file: string): Generator<CapturedFrame> {
     reader.end();
   } catch (error) {
     throw error instanceof CaptureError ? failure(`${file}: ${error.message}`) : error;
-  } finally {
-    fs.closeSync(fd);
   }
   if (frames === 0) throw failure(`${file}: the capture has no frames`);
 }

@@ -10,6 +10,9 @@ import { type ReplayOptions, replayGnttab } from './replay.node.ts';
 import { type Command, type CommonOptions, complain, Session } from './session.node.ts';
 import { parseCount, parseSeconds, parseSeed, parseSize } from './values.node.ts';
 
+/** Of the package. */
+export const VERSION = '0.0.0';
+
 const modes = ['flip', 'copy'];
 
 /** Runs the command line (without `node` and the script). Resolves with the exit code. */
@@ -20,7 +23,9 @@ export async function runCommandLine(words: readonly string[]): Promise<number> 
   };
 
   const program = new Commander('ringside');
-  program.description("Xen's split-driver I/O, byte for byte, in one process.");
+  program
+    .description("Xen's split-driver I/O, byte for byte, in one process.")
+    .version(VERSION, '--version', 'print the version');
   common(program.command('demo'))
     .summary('two guests, their disks and their network, every byte compared')
     .description(
@@ -52,7 +57,7 @@ export async function runCommandLine(words: readonly string[]): Promise<number> 
     .description(
       'Frames from guest 1 through netfront, netback, a bridge, netback and netfront to guest 2.',
     )
-    .option('--pcap <in>', 'send the frames of this capture (pcap or pcapng)')
+    .option('--pcap <in>', 'send the frames of this capture (pcap or pcapng, plain or gzipped)')
     .option('--out <out>', 'write what guest 2 received (pcapng)')
     .addOption(new Option('--workload <name>').choices(['bulk', 'ping']))
     .option('--size <size>', 'bytes of a frame (default: bulk 1514, ping 98)', parseSize)
@@ -74,7 +79,7 @@ export async function runCommandLine(words: readonly string[]): Promise<number> 
       'on a terminal: disk and net go on for so long (default: 10), and are shown meanwhile',
       parseSeconds,
     )
-    .option('--trace <file.json>', 'read this trace instead')
+    .option('--trace <file.json>', 'read this trace instead, plain or gzipped')
     .option('--at <time>', 'stop there in the trace (default: its end)', parseTraceTime)
     .option('--seed <n>', 'make the run a function of this number: same seed, same run', parseSeed)
     .action((options: GrantsOptions) =>
@@ -108,7 +113,7 @@ export async function runCommandLine(words: readonly string[]): Promise<number> 
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return EXIT.ok;
-    complain(complaintOf(error));
+    complain(complaintOf(error, words[0] === 'replay' ? replay : program));
     return EXIT.usage;
   }
 }
@@ -125,8 +130,11 @@ function output(command: Commander): Commander {
     .option('--verbose', 'log more, and say where errors come from');
 }
 
-/** Commander's sentence as one line. */
-function complaintOf({ code, message }: CommanderError): string {
-  if (code === 'commander.help') return 'no command; see ringside --help';
-  return message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
+/** Commander's sentence as one line, with the commands that there are where one is missing. `group` is who has them. */
+function complaintOf({ code, message }: CommanderError, group: Commander): string {
+  const path = group.parent === null ? group.name() : `${group.parent.name()} ${group.name()}`;
+  const commands = `commands: ${group.commands.map((command) => command.name()).join(', ')}`;
+  const line = message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
+  if (code === 'commander.help') return `no command; ${commands}; see ${path} --help`;
+  return code === 'commander.unknownCommand' ? `${line}; ${commands}` : line;
 }

@@ -1,9 +1,7 @@
 /** `ringside replay` */
 import type { Abi } from '@ringside/gnttab-core/abi';
 import * as crypto from 'node:crypto';
-import * as fs from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
-import { gunzipSync } from 'node:zlib';
 import {
   type Difference,
   readGnttabRecording,
@@ -13,8 +11,9 @@ import {
   type TraceResult,
 } from '../replay/index.ts';
 import { Progress } from '../workload/progress.ts';
-import { fileError, usageError } from './errors.node.ts';
-import { count, duration, table } from './format.ts';
+import { failure } from './errors.node.ts';
+import { count, counted, duration, table } from './format.ts';
+import { readTextInput } from './input-file.node.ts';
 import type { CommonOptions, Outcome, Session } from './session.node.ts';
 
 /** Options of `ringside replay`. */
@@ -57,7 +56,7 @@ interface FileResult {
 
 type FileDifference = Difference & { readonly file: string };
 
-/** Every file is read before the first is replayed, so that a mistake in the command line shows at once. */
+/** Every file is read before the first is replayed, so that a damaged one shows at once. */
 async function replayFiles<Trace>(
   session: Session,
   files: readonly string[],
@@ -66,7 +65,7 @@ async function replayFiles<Trace>(
 ): Promise<Outcome> {
   const recordings = files.map((file) => ({
     file,
-    traces: inFile(file, () => read(textOf(file))),
+    traces: inFile(file, () => read(readTextInput(file))),
   }));
   const progress = new Progress();
   const total = recordings.flatMap(({ traces }) => traces.map(stepsOf)).reduce((a, b) => a + b, 0);
@@ -99,34 +98,20 @@ async function replayFiles<Trace>(
     lines: [...resultTable(results), ...first.flatMap((one) => ['', ...describe(one, verbose)])],
     complaints: ok
       ? []
-      : [`${count(differences.length)} mismatches in ${wrong} of ${results.length} files`],
+      : [
+          `${counted(differences.length, 'mismatch', 'mismatches')} in ${count(wrong)} of ${counted(results.length, 'file')}`,
+        ],
   };
 }
 
 const sha256: Sha256 = (bytes) => crypto.createHash('sha256').update(bytes).digest('hex');
 
-/** A recording, plain or gzipped. Throws CliError. */
-function textOf(file: string): string {
-  let bytes: Buffer;
-  try {
-    bytes = fs.readFileSync(file);
-  } catch (error) {
-    throw usageError(fileError(file, error).message);
-  }
-  if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes.toString('utf8');
-  try {
-    return gunzipSync(bytes).toString('utf8');
-  } catch {
-    throw usageError(`${file}: the gzip file is damaged`);
-  }
-}
-
-/** Says which file an error is about. */
+/** Says which file an error is about. Throws CliError. */
 function inFile<T>(file: string, action: () => T): T {
   try {
     return action();
   } catch (error) {
-    if (error instanceof RecordingError) throw usageError(`${file}: ${error.message}`);
+    if (error instanceof RecordingError) throw failure(`${file}: ${error.message}`);
     throw error;
   }
 }
@@ -156,12 +141,15 @@ function resultTable(results: readonly FileResult[]): string[] {
 }
 
 function describe(difference: FileDifference, verbose = false): string[] {
-  const { file, trace, line, step, action, comment, what, expected, got, stack } = difference;
+  const { file, trace, line, step, action, comment, argument, what, expected, got, hint, stack } =
+    difference;
   return [
     `${file}:${line}: ${trace}, step ${step}: ${action}${comment === undefined ? '' : ` (${comment})`}`,
+    ...(argument === undefined ? [] : [`  ${argument}`]),
     `  ${what}`,
     `    expected  ${expected}`,
     `    got       ${got}`,
+    ...(hint === undefined ? [] : [`    hint      ${hint}`]),
     ...(verbose && stack !== undefined ? stack.split('\n').map((one) => `    ${one}`) : []),
   ];
 }

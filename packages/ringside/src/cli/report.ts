@@ -6,7 +6,7 @@ import type { DomainReport } from '../scenario/bring-up.ts';
 import type { DiskResult } from '../workload/disk-job.ts';
 import type { LatencySummary } from '../workload/latency.ts';
 import type { NetResult } from '../workload/net-result.ts';
-import { bytes, count, duration, size, table } from './format.ts';
+import { bytes, count, counted, duration, size, table } from './format.ts';
 
 /** The percentiles that fit a line; `--json` has all. */
 const LATENCIES = ['p50', 'p99', 'p99.9'] as const;
@@ -99,8 +99,8 @@ export function refusedLines(refused: readonly RefusedFrame[]): string[] {
     .slice(0, MAX_LISTED)
     .map(
       ({ frameNumber, lengthBytes, reason }) =>
-        `refused: frame ${frameNumber} of ${lengthBytes} bytes: ${dropReasons[reason]}`,
+        `refused: frame ${frameNumber} of ${counted(lengthBytes, 'byte')}: ${dropReasons[reason]}`,
     );
   const more = refused.length - lines.length;
-  return more > 0 ? [...lines, `refused: ${count(more)} more frames`] : lines;
+  return more > 0 ? [...lines, `refused: ${counted(more, 'more frame')}`] : lines;
 }

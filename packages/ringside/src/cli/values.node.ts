@@ -11,8 +11,8 @@ const UNITS: Readonly<Record<string, number>> = {
 
 /** Bytes as fio has them: `512`, `4k`, `1.5M`, `2GiB`; units are powers of 1024. */
 export function parseSize(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)([kmgt]?)(?:i?b)?$/i.exec(text);
-  const size = match ? Number(match[1]) * UNITS[match[2]!.toLowerCase()]! : NaN;
+  const match = /^(\d+(?:\.\d+)?)(?:([kmgt])i?)?b?$/i.exec(text);
+  const size = match ? Number(match[1]) * UNITS[(match[2] ?? '').toLowerCase()]! : NaN;
   if (Number.isSafeInteger(size) && size > 0) return size;
   throw new InvalidArgumentError('Allowed: bytes above 0, as 512, 4k, 64M or 1G.');
 }

@@ -27,7 +27,7 @@ test('neighbours that nobody uses and that are alike share a row', () => {
   const frame = (n: number) => `0x${guest.memory.frameOf(pages[n]!).toString(16)}`;
   expect(brief(rows())).toEqual([
     ['8-9', access, '2 frames', 'nobody'],
-    ['10', access, frame(2), expect.stringMatching(/^dom1 handle 0 ro at 0x/)],
+    ['10', access, frame(2), expect.stringMatching(/^dom1 read-only at 0x[0-9a-f]+ \(handle 0\)$/)],
     ['11-12', access, '2 frames', 'nobody'],
     ['13', `${access} GTF_readonly`, frame(5), 'nobody'],
   ]);

@@ -7,8 +7,9 @@ import {
   type PageWindow,
   placeText,
 } from '@ringside/gnttab-core/hypervisor';
-import { count, table } from '../cli/format.ts';
+import { count, counted, table } from '../cli/format.ts';
 import type { Moment } from './moment.ts';
+import { userWords } from './user-words.ts';
 
 const HEAD = ['granter', 'ref', 'grant', 'to', 'frame', 'in use', 'pins', 'who uses it'];
 const ALIGN = HEAD.map((name) => (name === 'ref' || name === 'frame' ? 'right' : 'left'));
@@ -70,7 +71,7 @@ function grantCell({ type, flags, window, behind, transfer }: MappedGrant, nameO
 }
 
 const windowText = ({ offsetBytes, lengthBytes }: PageWindow): string =>
-  `${lengthBytes} bytes at ${offsetBytes}`;
+  `${counted(lengthBytes, 'byte')} at ${offsetBytes}`;
 
 const useCell = ({ reading, writing }: MappedGrant): string =>
   [...(reading ? ['reading'] : []), ...(writing ? ['writing'] : [])].join(' ');
@@ -95,12 +96,9 @@ function usersOf({ mappings, copies, pinned }: MappedGrant, nameOf: DomainName):
 
 function mappingText(mapping: DescribedMapping, nameOf: DomainName): string {
   const { mapper, handle, host, device, readonly, place, state } = mapping;
-  const halves = [
-    ...(host ? [place === undefined ? state : placeText(place)] : []),
-    ...(device ? ['devices'] : []),
-  ];
-  const access = readonly ? 'ro' : 'rw';
-  return `${nameOf(mapper)} handle ${handle} ${access} ${halves.join(', ')}`;
+  const where = place === undefined ? state : placeText(place);
+  const known = { mapper: nameOf(mapper), handle, host, device, readonly };
+  return userWords({ ...known, ...(host && { place: where }) });
 }
 
 /** Lines for the mappings that stand for no grant any more. */

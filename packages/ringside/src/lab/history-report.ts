@@ -1,17 +1,22 @@
 /** What a trace tells of grants, for people. */
 import type { DomainName } from '@ringside/gnttab-core';
-import { count } from '../cli/format.ts';
+import { count, type TimeFormat } from '../cli/format.ts';
 import type { GrantHistory, PastGrant, PastMapping, RefusedEnd } from './history.ts';
+import { userWords } from './user-words.ts';
 
-/** Microseconds with three digits, as the timeline of a trace has them. */
-export const traceTime = (timeNs: number): string => `${(timeNs / 1000).toFixed(3)} µs`;
+/** What a report calls domains, and how it writes times. */
+export interface ReportFormat {
+  readonly nameOf: DomainName;
+  readonly times: TimeFormat;
+}
 
+/** As a dump of the tables has it. */
 const KINDS: Readonly<Record<PastGrant['kind'], string>> = {
-  access: 'access',
-  'read-only': 'access, read-only',
-  'sub-page': 'part of a page',
-  transitive: 'a grant of another',
-  transfer: 'accepts a frame',
+  access: 'GTF_permit_access',
+  'read-only': 'GTF_permit_access GTF_readonly',
+  'sub-page': 'GTF_permit_access GTF_sub_page',
+  transitive: 'GTF_transitive',
+  transfer: 'GTF_accept_transfer',
   unknown: 'not in the trace',
 };
 
@@ -19,19 +24,20 @@ const KINDS: Readonly<Record<PastGrant['kind'], string>> = {
  * A row of cells for each mapping of each grant that stands, a heading first. Neighbours that nobody maps and that are
  * alike but for their time share one.
  */
-export function historyRows(history: GrantHistory, nameOf: DomainName): string[][] {
+export function historyRows(history: GrantHistory, format: ReportFormat): string[][] {
+  const { nameOf } = format;
   const { grants } = history;
   const rows: string[][] = [];
   for (let i = 0; i < grants.length;) {
     const grant = grants[i]!;
     const mappings = history.mappingsOf(grant);
-    const run = mappings.length > 0 ? 1 : runLength(history, grants, i);
+    const run = mappings.length > 0 ? 1 : runLength(history, grants, i, format);
     const cells = [
       nameOf(grant.granter),
       run === 1 ? `${grant.ref}` : `${grant.ref}-${grant.ref + run - 1}`,
-      kindCell(grant),
+      kindCell(grant, format),
       nameOf(grant.to),
-      grant.sinceNs === undefined ? '' : traceTime(grant.sinceNs),
+      sinceCell(grants.slice(i, i + run), format),
     ];
     const users = mappings.map((mapping) => mappingText(mapping, nameOf));
     rows.push([...cells, users[0] ?? 'nobody']);
@@ -43,7 +49,18 @@ export function historyRows(history: GrantHistory, nameOf: DomainName): string[]
     : [['granter', 'ref', 'grant', 'to', 'since', 'who maps it'], ...rows];
 }
 
-function runLength(history: GrantHistory, grants: readonly PastGrant[], first: number): number {
+/** Since when one of these stands, and since when all do. */
+function sinceCell(grants: readonly PastGrant[], { times }: ReportFormat): string {
+  const since = grants.flatMap(({ sinceNs }) => (sinceNs === undefined ? [] : [sinceNs]));
+  return since.length === 0 ? '' : times.span(Math.min(...since), Math.max(...since));
+}
+
+function runLength(
+  history: GrantHistory,
+  grants: readonly PastGrant[],
+  first: number,
+  format: ReportFormat,
+): number {
   const one = grants[first]!;
   let length = 1;
   for (; first + length < grants.length; length++) {
@@ -52,30 +69,34 @@ function runLength(history: GrantHistory, grants: readonly PastGrant[], first: n
       next.granter === one.granter &&
       next.ref === one.ref + length &&
       next.to === one.to &&
-      kindCell(next) === kindCell(one);
+      kindCell(next, format) === kindCell(one, format);
     if (!alike || history.mappingsOf(next).length > 0) break;
   }
   return length;
 }
 
-const kindCell = ({ kind, completed, limitNs }: PastGrant): string =>
+const kindCell = ({ kind, completed, limitNs }: PastGrant, { times }: ReportFormat): string =>
   [
     KINDS[kind],
-    ...(completed ? ['completed'] : []),
-    ...(limitNs === undefined ? [] : [`until ${traceTime(limitNs)}`]),
+    ...(kind === 'transfer' ? [completed ? 'completed' : 'posted'] : []),
+    ...(limitNs === undefined ? [] : [`until ${times.time(limitNs)}`]),
   ].join(', ');
 
-function mappingText(mapping: PastMapping, nameOf: DomainName): string {
-  const { mapper, handle, host, device, half, readonly } = mapping;
-  const where = host ? (device ? (half ? 'one half' : 'host and device') : 'host') : 'device';
-  return `${nameOf(mapper)} handle ${handle} ${readonly ? 'ro' : 'rw'} ${where}`;
-}
+const mappingText = (mapping: PastMapping, nameOf: DomainName): string =>
+  userWords({
+    ...mapping,
+    mapper: nameOf(mapping.mapper),
+    ...(mapping.host && mapping.device && { place: 'for CPUs' }),
+  });
 
 /** A row of cells for each end that was refused, a heading first. */
-export function refusedRows(refused: readonly RefusedEnd[], nameOf: DomainName): string[][] {
+export function refusedRows(
+  refused: readonly RefusedEnd[],
+  { nameOf, times: { time } }: ReportFormat,
+): string[][] {
   const rows = refused.map(({ granter, ref, firstNs, lastNs, times, mappings }) => [
-    traceTime(firstNs),
-    times === 1 ? '' : traceTime(lastNs),
+    time(firstNs),
+    times === 1 ? '' : time(lastNs),
     count(times),
     nameOf(granter),
     `${ref}`,

@@ -1,6 +1,7 @@
 import { ChromeTrace, createMachine, type TraceRecord } from '@ringside/gnttab-core';
 import type { DescribedTable } from '@ringside/gnttab-core/hypervisor';
 import { describe, expect, test } from 'vitest';
+import { timeFormat } from '../cli/format.ts';
 import { runDiskLab, runNetLab } from './devices.ts';
 import { historyRows, refusedRows, revokedLines } from './history-report.ts';
 import { GrantHistory, type GrantRecord } from './history.ts';
@@ -86,6 +87,7 @@ describe('what a trace tells is what the machine knows', () => {
 const GRANTER = 1;
 const MAPPER = 2;
 const nameOf = (domid: number) => ['Domain-0', 'guest', 'driver'][domid]!;
+const format = { nameOf, times: timeFormat(10_000) };
 
 type Event = readonly [domid: number, name: string, args: GrantRecord['args']];
 
@@ -105,44 +107,60 @@ const unmap = (handle: number, status = 0) =>
 const end = (busy: number, ref = 8) => [GRANTER, 'grant_end', { ref, busy }] as const;
 
 /** The rows without their heading. */
-const standing = (history: GrantHistory) => historyRows(history, nameOf).slice(1);
+const standing = (history: GrantHistory) => historyRows(history, format).slice(1);
 
 describe('what stands', () => {
   test.each<[what: string, records: readonly Event[], rows: string[][]]>([
-    ['a grant', [grant()], [['guest', '8', 'access', 'driver', '1.000 µs', 'nobody']]],
+    ['a grant', [grant()], [['guest', '8', 'GTF_permit_access', 'driver', '1.000 µs', 'nobody']]],
     [
       'neighbours that nobody maps share a row',
       [grant(8, 1), grant(9, 1), grant(10, 1), grant(12, 1)],
       [
-        ['guest', '8-10', 'access, read-only', 'driver', '1.000 µs', 'nobody'],
-        ['guest', '12', 'access, read-only', 'driver', '4.000 µs', 'nobody'],
+        [
+          'guest',
+          '8-10',
+          'GTF_permit_access GTF_readonly',
+          'driver',
+          '1.000 to 3.000 µs',
+          'nobody',
+        ],
+        ['guest', '12', 'GTF_permit_access GTF_readonly', 'driver', '4.000 µs', 'nobody'],
       ],
     ],
     [
       'a mapping each',
       [grant(), map(0, 2 | 4), map(1, 1), map(2, 3)],
       [
-        ['guest', '8', 'access', 'driver', '1.000 µs', 'driver handle 0 ro host'],
-        ['', '', '', '', '', 'driver handle 1 rw device'],
-        ['', '', '', '', '', 'driver handle 2 rw host and device'],
+        ['guest', '8', 'GTF_permit_access', 'driver', '1.000 µs', 'driver read-only (handle 0)'],
+        ['', '', '', '', '', 'driver writable for devices (handle 1)'],
+        ['', '', '', '', '', 'driver writable for CPUs and for devices (handle 2)'],
       ],
     ],
     [
       'what failed has done nothing',
       [grant(), map(0, 2, 8, 0xffff_ffff), map(1), unmap(1, 0xffff_ffff)],
-      [['guest', '8', 'access', 'driver', '1.000 µs', 'driver handle 1 rw host']],
+      [['guest', '8', 'GTF_permit_access', 'driver', '1.000 µs', 'driver writable (handle 1)']],
     ],
     [
       'one half of a mapping, after one unmap',
       [grant(), map(0, 3), unmap(0)],
-      [['guest', '8', 'access', 'driver', '1.000 µs', 'driver handle 0 rw one half']],
+      [
+        [
+          'guest',
+          '8',
+          'GTF_permit_access',
+          'driver',
+          '1.000 µs',
+          'driver writable for CPUs or for devices (handle 0)',
+        ],
+      ],
     ],
     ['nothing, after both', [grant(), map(0, 3), unmap(0), unmap(0), end(0)], []],
     ['nothing, if one unmap took both halves', [grant(), map(0, 3), unmap(0), end(0)], []],
     [
       'a mapping of what the trace has not seen granted',
       [map(0)],
-      [['guest', '8', 'not in the trace', 'driver', '', 'driver handle 0 rw host']],
+      [['guest', '8', 'not in the trace', 'driver', '', 'driver writable (handle 0)']],
     ],
     [
       'an accepted frame, and one that has come',
@@ -152,8 +170,8 @@ describe('what stands', () => {
         [MAPPER, 'transfer', { dom: GRANTER, ref: 9, mfn: 7, status: 0 }],
       ],
       [
-        ['guest', '8', 'accepts a frame', 'driver', '1.000 µs', 'nobody'],
-        ['guest', '9', 'accepts a frame, completed', 'driver', '2.000 µs', 'nobody'],
+        ['guest', '8', 'GTF_accept_transfer, posted', 'driver', '1.000 µs', 'nobody'],
+        ['guest', '9', 'GTF_accept_transfer, completed', 'driver', '2.000 µs', 'nobody'],
       ],
     ],
     [
@@ -165,34 +183,43 @@ describe('what stands', () => {
         [GRANTER, 'swap_grant_ref', { ref_a: 9, ref_b: 20, status: 0 }],
       ],
       [
-        ['guest', '8', 'access, read-only', 'driver', '2.000 µs', 'nobody'],
-        ['guest', '20', 'access', 'driver', '1.000 µs', 'nobody'],
+        ['guest', '8', 'GTF_permit_access GTF_readonly', 'driver', '2.000 µs', 'nobody'],
+        ['guest', '20', 'GTF_permit_access', 'driver', '1.000 µs', 'nobody'],
       ],
     ],
     [
       'the reserved references, after a change of version',
       [grant(7), grant(8), [GRANTER, 'set_version', { version: 2, result: 0 }]],
-      [['guest', '7', 'access', 'driver', '1.000 µs', 'nobody']],
+      [['guest', '7', 'GTF_permit_access', 'driver', '1.000 µs', 'nobody']],
     ],
     [
       'all, if the version was in force already',
       [grant(8), [GRANTER, 'set_version', { version: 1, result: 0 }]],
-      [['guest', '8', 'access', 'driver', '1.000 µs', 'nobody']],
+      [['guest', '8', 'GTF_permit_access', 'driver', '1.000 µs', 'nobody']],
     ],
     [
       'what is mapped of a destroyed domain',
       [grant(8), grant(9), map(0), [GRANTER, 'domain_destroy', { domid: GRANTER }]],
-      [['guest', '8', 'access', 'driver', '1.000 µs', 'driver handle 0 rw host']],
+      [['guest', '8', 'GTF_permit_access', 'driver', '1.000 µs', 'driver writable (handle 0)']],
     ],
     [
       'no mapping of a destroyed domain',
       [grant(8), map(0), [MAPPER, 'domain_destroy', { domid: MAPPER }]],
-      [['guest', '8', 'access', 'driver', '1.000 µs', 'nobody']],
+      [['guest', '8', 'GTF_permit_access', 'driver', '1.000 µs', 'nobody']],
     ],
     [
       'the limit on a grant',
       [grant(8), map(0), [0, 'grant_limit', { ref: 8, dom: GRANTER, timeout_us: 500 }]],
-      [['guest', '8', 'access, until 503.000 µs', 'driver', '1.000 µs', 'driver handle 0 rw host']],
+      [
+        [
+          'guest',
+          '8',
+          'GTF_permit_access, until 503.000 µs',
+          'driver',
+          '1.000 µs',
+          'driver writable (handle 0)',
+        ],
+      ],
     ],
   ])('%s', (_, records, rows) => {
     expect(standing(historyOf(...records))).toEqual(rows);
@@ -228,8 +255,8 @@ describe('refused ends', () => {
       grant(),
       end(1),
     );
-    expect(refusedRows(history.refused, nameOf).slice(1)).toEqual([
-      ['4.000 µs', '6.000 µs', '2', 'guest', '8', 'driver handle 1 ro host'],
+    expect(refusedRows(history.refused, format).slice(1)).toEqual([
+      ['4.000 µs', '6.000 µs', '2', 'guest', '8', 'driver read-only (handle 1)'],
       [
         '10.000 µs',
         '',
@@ -242,7 +269,7 @@ describe('refused ends', () => {
   });
 
   test('there are none', () => {
-    expect(refusedRows(historyOf(grant(), end(0)).refused, nameOf)).toEqual([]);
+    expect(refusedRows(historyOf(grant(), end(0)).refused, format)).toEqual([]);
   });
 });
 

@@ -8,7 +8,7 @@ export {
   type PastMapping,
   type RefusedEnd,
 } from './history.ts';
-export { historyRows, refusedRows, revokedLines, traceTime } from './history-report.ts';
+export { historyRows, refusedRows, type ReportFormat, revokedLines } from './history-report.ts';
 export { type Lab, type Moment, namesOf, takeMoment } from './moment.ts';
 export { runSharingLab } from './sharing.ts';
 export { GrantTraceError, type GrantTrace, readGrantTrace } from './trace.ts';

@@ -89,8 +89,8 @@ describe('a moment as text', () => {
     expect(linesOf('driver copies from it')).toEqual([
       '* driver copies from it: the hypercall is under way',
       '  granter  ref  grant  to  frame  in use  pins  who uses it',
-      '  guest1  8  GTF_permit_access  driver  0x…  reading writing  hstw 1 hstr 2  driver handle 0 ro at 0x…',
-      '  driver handle 1 rw at 0x…',
+      '  guest1  8  GTF_permit_access  driver  0x…  reading writing  hstw 1 hstr 2  driver read-only at 0x… (handle 0)',
+      '  driver writable at 0x… (handle 1)',
       '  driver copies from it',
     ]);
   });

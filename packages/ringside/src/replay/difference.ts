@@ -1,7 +1,15 @@
 /** What a replay finds. */
 
+/** What else helps to understand a difference. */
+export interface About {
+  /** Index of the batch's element that it is about. */
+  readonly element?: number;
+  /** Why it may be so. */
+  readonly hint?: string | undefined;
+}
+
 /** Says that something is not as recorded. */
-export type Report = (what: string, expected: string, got: string) => void;
+export type Report = (what: string, expected: string, got: string, about?: About) => void;
 
 /** Something that is not as recorded. */
 export interface Difference {
@@ -18,6 +26,10 @@ export interface Difference {
   readonly what: string;
   readonly expected: string;
   readonly got: string;
+  /** The element of a batch that it is about, with its arguments. */
+  readonly argument?: string;
+  /** Why it may be so. */
+  readonly hint?: string;
   /** Where an exception came from. */
   readonly stack?: string;
 }

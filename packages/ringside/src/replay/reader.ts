@@ -18,12 +18,25 @@ type Readers = Readonly<Record<string, Reader<unknown>>>;
 type Required<R extends Readers> = { readonly [K in keyof R]: Read<R[K]> };
 type Optional<O extends Readers> = { readonly [K in keyof O]?: Read<O[K]> };
 
+/** Characters of a wrong value that its error shows. */
+const SHOWN_CHARACTERS = 60;
+
 function refuse(value: unknown, where: string, allowed: string): never {
-  throw new RecordingError(`${where}: ${allowed} expected, not ${JSON.stringify(value)}`);
+  const words = JSON.stringify(value) ?? 'nothing';
+  const shown = words.length > SHOWN_CHARACTERS ? `${words.slice(0, SHOWN_CHARACTERS)}…` : words;
+  throw new RecordingError(`${where}: ${allowed} expected, not ${shown}`);
 }
 
 export const integer: Reader<number> = (value, where) =>
   Number.isSafeInteger(value) ? (value as number) : refuse(value, where, 'a whole number');
+
+/** A whole number of a range, whose ends are in it. */
+export const integerFrom =
+  (lowest: number, highest: number): Reader<number> =>
+  (value, where) =>
+    Number.isInteger(value) && Number(value) >= lowest && Number(value) <= highest
+      ? (value as number)
+      : refuse(value, where, `a whole number from ${lowest} to ${highest}`);
 
 export const boolean: Reader<boolean> = (value, where) =>
   typeof value === 'boolean' ? value : refuse(value, where, 'true or false');
@@ -141,7 +154,7 @@ export function* jsonLines(recording: string): Generator<Line> {
     try {
       value = JSON.parse(line);
     } catch {
-      throw new RecordingError(`line ${number}: not JSON`);
+      throw new RecordingError(`line ${number}: not JSON lines: one object a line`);
     }
     yield { number, value };
   }

@@ -1,9 +1,14 @@
 /** One recorded grant_table_op, made through the binary door, and what came back compared with the recording. */
 import { EndlessContinuation } from '@ringside/gnttab-core';
-import { __HYPERVISOR_grant_table_op, XEN_EFAULT } from '@ringside/gnttab-core/abi';
+import {
+  __HYPERVISOR_grant_table_op,
+  GNTST_general_error,
+  XEN_EFAULT,
+} from '@ringside/gnttab-core/abi';
 import type { Report } from '../difference.ts';
 import { RecordingError } from '../reader.ts';
 import { type ArgumentMemory, badPointer, type BadPointer } from './argument-memory.ts';
+import { mapHint } from './describe-call.ts';
 import { hexBytes, hexNumber, resultName, statusName } from './names.ts';
 import { type OutField, type Placement, UNTOUCHED } from './operations.ts';
 import type { Frame, Hypercall, Out } from './recording.ts';
@@ -50,7 +55,11 @@ export function performCall(world: World, handles: Handles, step: Hypercall, rep
     const at = i * elements.elementBytes;
     bindHandle(handles, element, fields, got, at);
     const compared = { out: element, fields, handles, at, before: elements, got };
-    compareElement(`out[${i}]`, compared, report);
+    const statuses = [element.status, statusIn(fields, got, at)];
+    const hint = statuses.includes(GNTST_general_error) ? mapHint(world, step, i) : undefined;
+    compareElement(`out[${i}]`, compared, (what, wanted, found) =>
+      report(what, wanted, found, { element: i, hint }),
+    );
   }
   compareFrames(world, out, frames, report);
 }
@@ -124,6 +133,11 @@ function bindHandle(
   if (out.handle === undefined || field === undefined) return;
   const handle = got.getUint32(at + field.offset, true);
   handles.set(out.handle, handle === UNTOUCHED_HANDLE ? NO_HANDLE : handle);
+}
+
+function statusIn(fields: readonly OutField[], got: DataView, at: number): number | undefined {
+  const field = fields.find(({ path }) => path === 'status');
+  return field && got.getInt16(at + field.offset, true);
 }
 
 interface Element {

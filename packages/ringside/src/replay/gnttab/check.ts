@@ -3,7 +3,8 @@ import { INVALID_MFN, PAGE_SIZE } from '@ringside/gnttab-core';
 import { grantVersion, nrGrantFrames, nrStatusFrames } from '@ringside/gnttab-core/hypervisor';
 import type { Report, Sha256 } from '../difference.ts';
 import { RecordingError } from '../reader.ts';
-import { hexBytes, hexNumber } from './names.ts';
+import { describePage, type PageKind } from './describe-page.ts';
+import { hexNumber } from './names.ts';
 import { forEachPage, type Region } from './page.ts';
 import type { Step } from './recording.ts';
 import { owningDomain, type Shadow } from './shadow.ts';
@@ -21,8 +22,16 @@ export function check(shadow: Shadow, step: Check, sha256: Sha256, report: Repor
     case 'gt':
     case 'st': {
       const { dom, sp, off, hex } = step;
-      const got = bytesOf(shadow, shadow.table(dom, sp), off, hex.length);
-      compare(`domain ${dom} ${sp} bytes from ${off}`, hexBytes(hex), hexBytes(got));
+      const region = shadow.table(dom, sp);
+      forEachPage(off, hex.length, (index, inPage, inSpan, count) => {
+        const got = bytesOf(shadow, region, index * PAGE_SIZE, PAGE_SIZE);
+        const expected = got.slice();
+        expected.set(hex.subarray(inSpan, inSpan + count), inPage);
+        const version = grantVersion(world.guest(dom).domain);
+        const kind: PageKind =
+          sp === 'gt' ? { name: sp, dom, index, version } : { name: sp, dom, index };
+        describePage(kind, expected, got, report);
+      });
       return;
     }
     case 'ram': {

@@ -1,7 +1,7 @@
 /** A page that is not as it should be, entry by entry. */
 import { PAGE_SIZE } from '@ringside/gnttab-core';
-import { grantEntryV1, grantEntryV2 } from '@ringside/gnttab-core/abi';
 import type { Report } from '../difference.ts';
+import { differentFields, entryBytes } from './entry-layout.ts';
 import { grantEntry, hexBytes, hexNumber, pteWords, statusWord } from './names.ts';
 import { differentCells } from './page.ts';
 
@@ -18,9 +18,6 @@ const PTE_BYTES = 8;
 /** Bytes of RAM that are shown. */
 const SHOWN_BYTES = 16;
 
-const entryBytes = (version: number): number =>
-  (version === 1 ? grantEntryV1 : grantEntryV2).x86_64.size;
-
 /** Reports what differs. */
 export function describePage(
   kind: PageKind,
@@ -34,14 +31,18 @@ export function describePage(
   }
   const { cellBytes, what, words } = viewOf(kind);
   for (const at of differentCells(expected, got, cellBytes)) {
-    const cell = (page: Uint8Array) => words(page.subarray(at, at + cellBytes));
-    report(what(at / cellBytes), cell(expected), cell(got));
+    const [wanted, found] = [expected, got].map((page) => page.subarray(at, at + cellBytes));
+    const [a, b] = [words(wanted!), words(found!)];
+    const where = what(at / cellBytes, wanted!, found!);
+    // What has no name differs.
+    if (a === b) report(where, `${a} (${hexBytes(wanted!)})`, `${b} (${hexBytes(found!)})`);
+    else report(where, a, b);
   }
 }
 
 interface View {
   readonly cellBytes: number;
-  readonly what: (cell: number) => string;
+  readonly what: (cell: number, expected: Uint8Array, got: Uint8Array) => string;
   readonly words: (cell: Uint8Array) => string;
 }
 
@@ -52,7 +53,13 @@ function viewOf(kind: Exclude<PageKind, { name: 'ram' }>): View {
     const first = index * (PAGE_SIZE / cellBytes);
     return {
       cellBytes,
-      what: (cell) => `domain ${dom} grant entry ${first + cell}`,
+      what: (cell, expected, got) => {
+        const start = (first + cell) * cellBytes;
+        const fields = differentFields(kind.version, expected, got).map(
+          ({ name, offsetBytes }) => `${name} at byte ${start + offsetBytes}`,
+        );
+        return `domain ${dom} grant entry ${first + cell}: ${fields.join(', ')}`;
+      },
       words: (cell) => grantEntry(kind.version, cell),
     };
   }
@@ -60,7 +67,8 @@ function viewOf(kind: Exclude<PageKind, { name: 'ram' }>): View {
     const first = index * (PAGE_SIZE / STATUS_BYTES);
     return {
       cellBytes: STATUS_BYTES,
-      what: (cell) => `domain ${dom} status word ${first + cell}`,
+      what: (cell) =>
+        `domain ${dom} status word ${first + cell}, at byte ${(first + cell) * STATUS_BYTES}`,
       words: (cell) => statusWord(viewOn(cell).getUint16(0, true)),
     };
   }

@@ -26,8 +26,8 @@ export function applyEffects(to: Application, step: ActingStep): void {
   for (const { dom, v } of eff.tot ?? []) shadow.domain(dom).counts.tot = v;
   for (const { dom, v } of eff.present ?? []) shadow.domain(dom).counts.present = v;
   for (const dom of eff.crash ?? []) shadow.domain(dom).counts.crash = 1;
-  for (const { dom, v } of eff.ngt ?? []) resize(shadow.domain(dom), 'ngt', v);
-  for (const { dom, v } of eff.nst ?? []) resize(shadow.domain(dom), 'nst', v);
+  for (const { dom, v } of eff.ngt ?? []) grow(shadow, dom, 'ngt', v);
+  for (const { dom, v } of eff.nst ?? []) grow(shadow, dom, 'nst', v);
   for (const { mfn, owner } of eff.own ?? []) shadow.frame(mfn).owner = owner;
   for (const span of eff.gt ?? []) applySpan(to, shadow.table(span.dom, 'gt'), span);
   for (const span of eff.st ?? []) applySpan(to, shadow.table(span.dom, 'st'), span);
@@ -35,6 +35,16 @@ export function applyEffects(to: Application, step: ActingStep): void {
   for (const pte of eff.pte ?? []) applyPte(to, step, pte);
   applyP2m(shadow, eff);
   // `overlap` says which copies depend on memmove: their bytes are among the effects.
+}
+
+/** A table has no more status frames than shared ones. */
+function grow(shadow: Shadow, dom: number, name: 'ngt' | 'nst', frames: number): void {
+  const domain = shadow.domain(dom);
+  const { max_grant_frames: limit } = domain.guest.header;
+  if (frames < 0 || frames > limit) {
+    throw new RecordingError(`domain ${dom} ${name} ${frames}; allowed are 0 to ${limit}`);
+  }
+  resize(domain, name, frames);
 }
 
 function applyP2m(shadow: Shadow, { p2m = [] }: Effects): void {

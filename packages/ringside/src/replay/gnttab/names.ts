@@ -67,7 +67,7 @@ export const hexBytes = (bytes: Uint8Array): string =>
   Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 
 /** The names of the bits that are set; what has no name as a number. */
-function bitNames(value: number, names: Readonly<Record<string, number>>): string[] {
+export function bitNames(value: number, names: Readonly<Record<string, number>>): string[] {
   const set = Object.entries(names).filter(([, bit]) => (value & bit) !== 0);
   const rest = set.reduce((left, [, bit]) => left & ~bit, value) >>> 0;
   return [...set.map(([name]) => name), ...(rest === 0 ? [] : [hexNumber(rest)])];

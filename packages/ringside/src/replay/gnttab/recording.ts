@@ -1,4 +1,5 @@
 /** The format of grant table recordings, version 1: `test/vectors/gnttab`. */
+import { BANK_PAGES } from '@ringside/gnttab-core';
 import {
   boolean,
   byField,
@@ -8,6 +9,7 @@ import {
   fieldsOf,
   hex,
   integer,
+  integerFrom,
   jsonLines,
   listOf,
   object,
@@ -19,6 +21,7 @@ import {
   sha256,
   text,
 } from '../reader.ts';
+import { headerOf } from './header.ts';
 import { operations, unknownOperation } from './operations.ts';
 
 /** A frame of the hypervisor's own, whose number is its own affair: `gt:DOM:INDEX`, `st:DOM:INDEX`. */
@@ -145,9 +148,9 @@ const hypercall = (line: unknown, where: string) => {
   }
   const operation = known ?? unknownOperation;
   const args = read.args.map((one, i) => operation.readArgument(one, `${where}.args[${i}]`));
-  return { ...read, operation, args };
+  return { ...read, operation, args, said: read.args };
 };
-/** A grant_table_op. */
+/** A grant_table_op; `said` has its arguments as they stand in the recording. */
 export type Hypercall = ReturnType<typeof hypercall>;
 
 /** Writing and checking, which a guest does without the hypervisor. */
@@ -181,6 +184,9 @@ const check = byField<Check>('sp', {
   gtall: checkWholeTable,
 });
 
+/** Bank 0 is a few domains' tables: nobody needs frames far into it. */
+const lowFrame = integerFrom(0, BANK_PAGES / 2);
+
 const steps = {
   w: write,
   fill: object({ ...is('fill'), mfn: integer, seed: integer }, { dom: integer, c }),
@@ -198,7 +204,7 @@ const steps = {
   kill: object({ ...is('kill'), dom: integer, ...acted }, actedWith),
   preempt: object({ ...is('preempt'), every: integer }, { c }),
   oom: object({ ...is('oom'), pages: integer }, { c }),
-  low_pages: object({ ...is('low_pages'), n: integer, first_mfn: integer }, { c }),
+  low_pages: object({ ...is('low_pages'), n: lowFrame, first_mfn: lowFrame }, { c }),
   note: object({ ...is('note'), text }, { c }),
   end: object({ ...is('end'), steps: integer, hypercalls: integer }, { c }),
 };
@@ -207,39 +213,11 @@ export type Step = Read<(typeof steps)[keyof typeof steps]>;
 /** Steps after which the whole machine is compared. */
 export type ActingStep = Extract<Step, { readonly rc: unknown }>;
 
-const domain = object({
-  id: integer,
-  priv: boolean,
-  type: oneOf('pv', 'hvm'),
-  frames: integer,
-  max_pages: integer,
-  max_grant_frames: integer,
-  max_maptrack_frames: integer,
-  max_version: oneOf(1, 2),
-  nvcpu: integer,
-  addr_bits: integer,
-  l1_gfns: listOf(integer),
-  mfn_base: integer,
-});
-/** A domain as it begins. */
-export type DomainHeader = Read<typeof domain>;
-
-const header = object({
-  ...is('hdr'),
-  format: oneOf(1),
-  name: text,
-  desc: text,
-  xen: text,
-  arch: text,
-  features: listOf(text),
-  opts: object({ transitive: oneOf(0, 1), transfer: oneOf(0, 1) }),
-  va_base: hex,
-  domains: listOf(domain),
-});
+export type { DomainHeader } from './header.ts';
 
 /** A world of its own: domains, and what happened to them. */
 export interface GnttabTrace {
-  readonly header: Read<typeof header>;
+  readonly header: ReturnType<typeof headerOf>;
   /** Line of the header. */
   readonly line: number;
   readonly steps: readonly { readonly line: number; readonly step: Step }[];
@@ -258,7 +236,7 @@ export function readGnttabRecording(recording: string): GnttabTrace[] {
     if (fieldsOf(value, where)['t'] === 'hdr') {
       if (open !== undefined) throw new RecordingError(`${where}: the trace before has no end`);
       open = [];
-      traces.push({ header: header(value, where), line: number, steps: open });
+      traces.push({ header: headerOf(value, where), line: number, steps: open });
       continue;
     }
     if (open === undefined) {

@@ -93,7 +93,7 @@ const mappingAs = (others: Json) => recordingOf(two, grant, { ...map, ...others 
 const used = 'GTF_permit_access|GTF_reading|GTF_writing domid 0 frame 0x20000';
 const unused = 'GTF_permit_access domid 0 frame 0x20000';
 const pteOf = 'domain 0 PTE of va 0x40000000';
-const entry8 = 'domain 1 grant entry 8';
+const entry8 = 'domain 1 grant entry 8: flags at byte 64';
 const mappedPte = 'mfn 0x20000 present rw user accessed dirty nx guest kernel avail 0';
 
 test('a true recording has no differences', () => {
@@ -123,7 +123,13 @@ describe('what a map_grant_ref should not have done, and what it should', () => 
     [
       'one effect more',
       { eff: { pte: [pte], gt: [inUse, { dom: 1, off: 72, hex: '02' }] } },
-      [['domain 1 grant entry 9', 'GTF_accept_transfer domid 0 frame 0x0', 'empty']],
+      [
+        [
+          'domain 1 grant entry 9: flags at byte 72',
+          'GTF_accept_transfer domid 0 frame 0x0',
+          'empty',
+        ],
+      ],
     ],
     [
       'other flags',
@@ -186,6 +192,39 @@ describe('what a map_grant_ref should not have done, and what it should', () => 
     ]);
   });
 
+  test('every field that differs is named, with its byte, in the form that the entry has', () => {
+    const other = { ...inUse, hex: '0900010000000300' };
+    expect(found(mappingAs({ eff: { pte: [pte], gt: [other] } }))).toEqual([
+      [
+        3,
+        'domain 1 grant entry 8: flags at byte 64, domid at byte 66, frame at byte 68',
+        'GTF_permit_access|GTF_reading domid 1 frame 0x30000',
+        used,
+      ],
+    ]);
+  });
+
+  test('the arguments of the element that differs are shown, and of no other', () => {
+    const call = {
+      ...map,
+      args: [mapping, { ...mapping, host_addr: '0x40001000', ref: 9, flags: 6, dom: 0x7ff0 }],
+      out: [mapped, { status: 0 }],
+    };
+    const [difference] = differencesOf(recordingOf(two, grant, call));
+    expect(difference).toMatchObject({
+      what: 'out[1]',
+      argument:
+        'args[1]  host_addr 0x40001000, flags GNTMAP_host_map|GNTMAP_readonly, ref 9, dom DOMID_SELF',
+    });
+    const [alone] = differencesOf(mappingAs({ rc: -22 }));
+    expect(alone!.argument).toBe(
+      'args[0]  host_addr 0x40000000, flags GNTMAP_host_map, ref 8, dom 1',
+    );
+    const [result] = differencesOf(recordingOf(two, grant, { ...call, rc: -22 }));
+    expect(result).toMatchObject({ what: 'result' });
+    expect(result).not.toHaveProperty('argument');
+  });
+
   test('a comment of the recording goes with the difference', () => {
     const [difference] = differencesOf(mappingAs({ rc: -22, c: 'cannot be' }));
     expect(difference).toMatchObject({
@@ -194,6 +233,80 @@ describe('what a map_grant_ref should not have done, and what it should', () => 
       action: 'domain 0 map_grant_ref',
       comment: 'cannot be',
     });
+  });
+});
+
+describe('entries of version 2, and what the "undefined error" of a map means', () => {
+  const version2 = {
+    t: 'hc',
+    dom: 1,
+    op: 'set_version',
+    args: [{ version: 2 }],
+    rc: 0,
+    out: [{ version: 2 }],
+    eff: { ver: [{ dom: 1, v: 2 }], nst: [{ dom: 1, v: 1 }] },
+  };
+  /** Reference 8 of version 2: flags, domid, offset and length or domid, frame or reference. */
+  const entry = (hex: string): Json => ({ ...grant, off: 128, hex: hex.replaceAll(' ', '') });
+  const readonlyMap = { ...mapping, flags: 6 };
+
+  test.each<[string, Json, Json, string]>([
+    [
+      'part of a page',
+      entry('0101 0000 1000 0800 0000020000000000'),
+      mapping,
+      'GTF_permit_access|GTF_sub_page domid 0 page_off 16 length 8 frame 0x20000; a part of a page can be copied, not mapped',
+    ],
+    [
+      'a transitive grant',
+      entry('0300 0000 0000 0000 0500000000000000'),
+      mapping,
+      'GTF_transitive domid 0 trans_domid 0 gref 5; a transitive grant can be copied, not mapped',
+    ],
+    [
+      'a transfer',
+      entry('0200 0000 00000000 0000000000000000'),
+      readonlyMap,
+      'GTF_accept_transfer domid 0 frame 0x0; it grants no access',
+    ],
+    ['nothing', entry('00000000'), mapping, 'empty; it grants no access'],
+    [
+      'a grant to somebody else',
+      entry('0100 0700 00000000 0000020000000000'),
+      mapping,
+      'GTF_permit_access domid 7 frame 0x20000; it is not for domain 0',
+    ],
+    [
+      'a grant for reading',
+      entry('0500 0000 00000000 0000020000000000'),
+      mapping,
+      'GTF_permit_access|GTF_readonly domid 0 frame 0x20000; it can be mapped read-only',
+    ],
+  ])('%s', (_, granted, asked, words) => {
+    const refused = { ...map, args: [asked], eff: {} };
+    const differences = differencesOf(recordingOf(two, version2, granted, refused));
+    expect(differences.map(({ what, hint }) => [what, hint])).toEqual([
+      ['out[0]', `GNTST_general_error: reference 8 of domain 1 is ${words}`],
+    ]);
+  });
+
+  test('bytes that have no name are shown as bytes, and where they are', () => {
+    const granted = entry('0300 0000 0000 0000 0500000000000000');
+    const check = { ...granted, t: 'chk', hex: '030000000000010005000000ff000000' };
+    const words = 'GTF_transitive domid 0 trans_domid 0 gref 5';
+    expect(found(recordingOf(two, version2, granted, check))).toEqual([
+      [
+        4,
+        'domain 1 grant entry 8: pad0 at byte 134, unused at byte 140',
+        `${words} (030000000000010005000000ff000000)`,
+        `${words} (03000000000000000500000000000000)`,
+      ],
+    ]);
+  });
+
+  test('another status needs no hint', () => {
+    const [difference] = differencesOf(mappingAs({ out: [{ ...mapped, status: -9 }] }));
+    expect(difference).not.toHaveProperty('hint');
   });
 });
 
@@ -262,7 +375,20 @@ describe('other things that are compared', () => {
     [
       'an entry that is otherwise',
       { sp: 'gt', dom: 1, off: 64, hex: '0500' },
-      [[3, 'domain 1 gt bytes from 64', '0500', '0100']],
+      [[3, entry8, 'GTF_permit_access|GTF_readonly domid 0 frame 0x20000', unused]],
+    ],
+    [
+      'entries on both sides of a byte in the middle of one',
+      { sp: 'gt', dom: 1, off: 70, hex: '0300' + '0200' },
+      [
+        [3, 'domain 1 grant entry 8: frame at byte 68', unused.replace('20000', '30000'), unused],
+        [
+          3,
+          'domain 1 grant entry 9: flags at byte 72',
+          'GTF_accept_transfer domid 0 frame 0x0',
+          'empty',
+        ],
+      ],
     ],
     ['a frame', { sp: 'ram', mfn: 0x10001, owner: 0, sha256: zeros }, []],
     [
@@ -302,10 +428,47 @@ describe('a recording that makes no sense', () => {
   const endless = JSON.stringify(one);
   test.each<[string, string, string]>([
     ['nothing', '', 'line 1: the recording is empty'],
-    ['text', 'no JSON', 'line 1: not JSON'],
+    ['text', 'no JSON', 'line 1: not JSON lines: one object a line'],
+    ['JSON on many lines', '{\n}', 'line 1: not JSON lines: one object a line'],
     ['a number', '7', 'line 1: an object expected, not 7'],
     ['something else', '{"format":1}', 'line 1: not a recording of grant tables'],
+    [
+      'a list as long as a novel',
+      JSON.stringify(Array.from({ length: 1e5 }, () => 7)),
+      `line 1: an object expected, not [${'7,'.repeat(29)}7…`,
+    ],
     ['another format', JSON.stringify({ ...one, format: 2 }), 'line 1.format: 1 expected, not 2'],
+    [
+      'another architecture',
+      JSON.stringify({ ...one, arch: 'arm64' }),
+      'line 1.arch: x86_64 expected, not "arm64"',
+    ],
+    ...(
+      [
+        ['frames', 1e9, 'a whole number from 1 to 65536 expected, not 1000000000'],
+        ['frames', 1e300, 'a whole number from 1 to 65536 expected, not 1e+300'],
+        ['frames', 0, 'a whole number from 1 to 65536 expected, not 0'],
+        ['frames', 16.5, 'a whole number from 1 to 65536 expected, not 16.5'],
+        ['frames', '16', 'a whole number from 1 to 65536 expected, not "16"'],
+        ['max_grant_frames', 1e9, 'a whole number from 1 to 1024'],
+        ['max_maptrack_frames', 1e9, 'a whole number from 0 to 1024'],
+        ['max_pages', 1e15, 'a whole number from 1 to 8388607'],
+        ['nvcpu', 0, 'a whole number from 1 to 128'],
+        ['id', 0x7ff0, 'a whole number from 0 to 32751'],
+        ['addr_bits', 65, 'a whole number from 0 to 64'],
+        ['mfn_base', 2 ** 32 + 65_536, 'a whole number from 65536 to 8388607'],
+        ['mfn_base', 0, 'a whole number from 65536 to 8388607'],
+      ] as const
+    ).map(([field, value, sentence]): [string, string, string] => [
+      `a header with ${field} ${value}`,
+      JSON.stringify(header(domain(0, { [field]: value }))),
+      `line 1.domains[0].${field}: ${sentence}`,
+    ]),
+    [
+      'more frames than the host has room for',
+      JSON.stringify(header(...[0, 1, 2].map((id) => domain(id, { frames: 65_536 })))),
+      'line 1: 196608 frames in all domains; room is for 131072',
+    ],
     ['no end', endless, 'line 1: the trace has no end'],
     ['a header too many', `${endless}\n${endless}`, 'line 2: the trace before has no end'],
     ['an unknown line', recordingOf(one, { t: 'zap' }), 'line 2.t: w, fill, hc,'],
@@ -348,6 +511,16 @@ describe('a recording that makes no sense', () => {
       'bytes beyond the table',
       recordingOf(one, { ...grant, dom: 0, off: 4096 }),
       'line 2: domain 0 gt has no byte 4096',
+    ],
+    [
+      'a domain that no machine takes',
+      recordingOf(header(domain(0, { frames: 8, max_pages: 7 }))),
+      'line 1: a domain of 8 pages cannot have at most 7',
+    ],
+    [
+      'more frames of a table than the domain may have',
+      recordingOf(two, grant, { ...map, eff: { ngt: [{ dom: 1, v: 1e9 }] } }),
+      'line 3: domain 1 ngt 1000000000; allowed are 0 to 4',
     ],
     ['two domains in one place', recordingOf(header(domain(0), domain(0))), 'mfn_base 65536'],
   ])('%s', (_, recording, message) => {

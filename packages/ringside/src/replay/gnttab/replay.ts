@@ -15,11 +15,12 @@ import type { Difference, Report, Sha256, TraceResult } from '../difference.ts';
 import { RecordingError } from '../reader.ts';
 import { type Handles, performCall } from './call.ts';
 import { check } from './check.ts';
+import { argumentWords } from './describe-call.ts';
 import { applyEffects } from './effects.ts';
 import { p2mTypes, resultName } from './names.ts';
 import { forEachPage, type Region } from './page.ts';
 import { askedPte, EMPTY_PTE } from './pte-forms.ts';
-import type { ActingStep, GnttabTrace, Step } from './recording.ts';
+import type { ActingStep, GnttabTrace, Hypercall, Step } from './recording.ts';
 import { owningDomain, Shadow } from './shadow.ts';
 import { World } from './world.ts';
 
@@ -50,6 +51,8 @@ class TraceReplay {
   readonly #handles: Handles = new Map();
   /** Where the replay is: line, number of the step, what it does, the recording's remark. */
   #at: Pick<Difference, 'line' | 'step' | 'action' | 'comment'>;
+  /** The hypercall that it is at. */
+  #call: Hypercall | undefined;
 
   constructor(trace: GnttabTrace, { abi = 'x86_64', sha256 }: GnttabReplayOptions) {
     this.#trace = trace;
@@ -61,13 +64,14 @@ class TraceReplay {
   /** After an exception of the machine's nothing can be said any more: it is the last difference. */
   run(): void {
     try {
-      const world = new World(this.#trace, this.#abi);
+      const world = this.#begin();
       const shadow = new Shadow(world);
       shadow.compare(this.#report);
       for (const [index, { line, step }] of this.#trace.steps.entries()) {
         const comment = 'c' in step ? step.c : undefined;
         const where = { line, step: index + 1, action: actionOf(step) };
         this.#at = comment === undefined ? where : { ...where, comment };
+        this.#call = step.t === 'hc' ? step : undefined;
         this.#perform(world, shadow, step);
       }
     } catch (error) {
@@ -78,15 +82,35 @@ class TraceReplay {
     }
   }
 
-  readonly #report: Report = (what, expected, got) => {
+  /** What the machine does not take is not its fault: nothing has been replayed yet. */
+  #begin(): World {
+    try {
+      return new World(this.#trace, this.#abi);
+    } catch (error) {
+      throw error instanceof RangeError ? new RecordingError(error.message) : error;
+    }
+  }
+
+  readonly #report: Report = (what, expected, got, about = {}) => {
+    const argument = this.#argument(about.element);
     this.differences.push({
       trace: this.#trace.header.name,
       ...this.#at,
+      ...(argument !== undefined && { argument }),
       what,
       expected,
       got,
+      ...(about.hint !== undefined && { hint: about.hint }),
     });
   };
+
+  /** The arguments of an element; of one that has no like it goes without saying. */
+  #argument(element: number | undefined): string | undefined {
+    const call = this.#call;
+    const index = element ?? (call?.args.length === 1 ? 0 : undefined);
+    if (call === undefined || index === undefined) return undefined;
+    return `args[${index}]  ${argumentWords(call, index)}`;
+  }
 
   #crash(error: unknown): void {
     const isError = error instanceof Error;

@@ -77,7 +77,8 @@ export class World {
       throw new RecordingError(`domain ${header.id}: mfn_base ${header.mfn_base} is not free`);
     }
     while (machine.banks.length < bank) machine.addForeignBank({ buffer: new ArrayBuffer(0) });
-    machine.addForeignBank({ buffer: new ArrayBuffer(header.frames * PAGE_SIZE) });
+    const buffer = new ArrayBuffer(header.frames * PAGE_SIZE);
+    machine.addForeignBank({ buffer, trusted: true });
     const domain = createDomain(machine, {
       domid: header.id,
       type: header.type === 'hvm' ? 'translated' : 'pv',
