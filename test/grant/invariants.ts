@@ -1,23 +1,35 @@
 /** What must hold of a machine between any two hypercalls, whatever its domains did. */
-import { INVALID_MFN, type Machine, ownerOf } from '@ringside/gnttab-core';
+import { type Domain, INVALID_MFN, type Machine, ownerOf } from '@ringside/gnttab-core';
 import {
   domainStruct,
+  entryFrame,
+  entryType,
+  filledGfns,
   machineHeader,
   maptrackEntry,
   maptrackEntryOf,
   nrMaptrackEntries,
+  p2m_ram_rw,
+  p2mEntry,
   pageInfo,
 } from '@ringside/gnttab-core/hypervisor';
 import { expect } from 'vitest';
 import type { Actor } from './world.ts';
 
+/** The pages on a domain's list. */
+function* pageList({ base, machine }: Domain): Generator<number> {
+  const { view } = machine.heap;
+  const info = pageInfo.cursor();
+  let page = domainStruct.cursor().at(view, base).page_list;
+  for (; page !== INVALID_MFN; page = info.at(view, machine.pageInfo(page)).next) yield page;
+}
+
 /** The domain's page list is as long as its total says, and every page on it is its own. */
 export function checkPageList({ domain, machine }: Pick<Actor, 'domain' | 'machine'>): void {
-  const header = domainStruct.cursor().at(machine.heap.view, domain.base);
   const info = pageInfo.cursor();
   const pages = new Set<number>();
   let previous = INVALID_MFN;
-  for (let page = header.page_list; page !== INVALID_MFN; page = info.next) {
+  for (const page of pageList(domain)) {
     info.at(machine.heap.view, machine.pageInfo(page));
     const right = ownerOf(machine, page) === domain.id && info.prev === previous;
     if (!right || pages.has(page)) expect.fail(`page ${page} of domain ${domain.id}'s list`);
@@ -26,6 +38,30 @@ export function checkPageList({ domain, machine }: Pick<Actor, 'domain' | 'machi
   }
   expect(pages.size).toBe(domain.totPages);
   expect(domain.totPages).toBeLessThanOrEqual(domain.maxPages);
+}
+
+/**
+ * A translated domain's page that has a gfn is behind that gfn, and RAM behind a gfn is the domain's and has this gfn: p2m and
+ * m2p say the same. (A PV domain says what it likes in both.)
+ */
+export function checkPhysmap(domain: Domain): void {
+  if (!domain.translated) return;
+  const { machine } = domain;
+  const m2p = (frame: number) =>
+    machine.heap.u32[(machine.pageInfo(frame) + pageInfo.offset.gfn) >>> 2]!;
+  for (const page of pageList(domain)) {
+    const gfn = m2p(page);
+    const entry = p2mEntry(domain, gfn);
+    const there = entryType(entry) === p2m_ram_rw && entryFrame(entry) === page;
+    if (gfn !== NONE && !there) expect.fail(`page ${page} is not behind its gfn ${gfn}`);
+  }
+  for (const gfn of filledGfns(domain)) {
+    const entry = p2mEntry(domain, gfn);
+    const frame = entryFrame(entry);
+    if (entryType(entry) !== p2m_ram_rw) continue;
+    if (ownerOf(machine, frame) !== domain.id) expect.fail(`gfn ${gfn}: another's page ${frame}`);
+    if (m2p(frame) !== gfn) expect.fail(`gfn ${gfn}: page ${frame}, whose gfn is ${m2p(frame)}`);
+  }
 }
 
 /** Every handle is either live or once on the free list of one virtual CPU, its own. */
@@ -50,7 +86,7 @@ export function checkMaptrack({ domain, machine }: Actor, live: readonly number[
   expect(free.size + live.length).toBe(nrMaptrackEntries(domain));
 }
 
-/** The end of a free list. */
+/** The end of a free list; no gfn. */
 const NONE = 0xffff_ffff;
 
 /** Every frame of bank 0 is free, a domain's, or the hypervisor's: nothing is lost and nothing counted twice. */

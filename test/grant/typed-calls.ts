@@ -1,6 +1,7 @@
 /** Grant table operations through the typed door: see two-doors.ts. */
 import {
   type Domain,
+  GnttabCacheFlush,
   GnttabMapGrantRef,
   GnttabSwapGrantRef,
   GnttabTransfer,
@@ -8,7 +9,7 @@ import {
   GnttabUnmapGrantRef,
   Hypercalls,
 } from '@ringside/gnttab-core';
-import { cacheFlush, GnttabCacheFlush, grantVersion } from '@ringside/gnttab-core/hypervisor';
+import { grantVersion } from '@ringside/gnttab-core/hypervisor';
 import { type Operation, type Outcome, UNTOUCHED } from './door-operations.ts';
 import { copyOp } from './world.ts';
 
@@ -43,7 +44,7 @@ export function typedCall(domain: Domain, operation: Operation): Outcome {
     }
     case 'flush': {
       const each = operation.elements.map(
-        (element) => () => cacheFlush(domain, Object.assign(new GnttabCacheFlush(), element), 0),
+        (element) => () => calls.gnttabCacheFlush(Object.assign(new GnttabCacheFlush(), element)),
       );
       return { result: each.reduce((result, flush) => (result === 0 ? flush() : result), 0) };
     }

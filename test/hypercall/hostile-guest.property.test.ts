@@ -12,7 +12,7 @@ import {
 } from '@ringside/gnttab-core/abi';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { checkFrames, checkPageList, taken } from '../grant/invariants.ts';
+import { checkFrames, checkPageList, checkPhysmap, taken } from '../grant/invariants.ts';
 import { BinaryGuest, type Kind, kinds } from './binary-guest.ts';
 
 const RUNS = 400;
@@ -95,12 +95,14 @@ describe.each(kinds)('%s, %s', (...kind) => {
           const result = answer(guest, number, cmd, registers);
           expect(Number.isInteger(result)).toBe(true);
           expect(result).toBeGreaterThan(-200);
+          checkPageList(guest);
+          checkPhysmap(guest.domain);
         }
         expect(bystander.domain.totPages).toBe(16);
         const page = bystander.read(bystander.page(0), 16 * PAGE_SIZE);
         expect(page.every((byte) => byte === 0x5a)).toBe(true);
         checkPageList(bystander);
-        checkPageList(guest);
+        checkPhysmap(bystander.domain);
         guest.destroy();
         checkFrames(guest.machine);
       }),

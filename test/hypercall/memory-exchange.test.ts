@@ -12,8 +12,11 @@ import {
   xenMemoryExchange,
   type xenMemoryReservation,
 } from '@ringside/gnttab-core/abi';
-import { gfnToMfn, limitDomainHeap } from '@ringside/gnttab-core/hypervisor';
+import { createMachine, freePages, Hypercalls, INVALID_MFN } from '@ringside/gnttab-core';
+import { gfnToMfn, limitDomainHeap, pageInfo } from '@ringside/gnttab-core/hypervisor';
 import { describe, expect, it } from 'vitest';
+import { checkFrames, checkPageList, checkPhysmap, taken } from '../grant/invariants.ts';
+import { atEveryStep } from '../security/interleave.ts';
 import {
   BinaryGuest,
   guests,
@@ -44,6 +47,29 @@ function exchange(
   const arg = guest.struct(xenMemoryExchange, { in: side(from), out: side(to), nr_exchanged });
   const result = guest.hypercall(__HYPERVISOR_memory_op, XENMEM_exchange, arg);
   return [result, Number(guest.at(xenMemoryExchange, arg).nr_exchanged)];
+}
+
+/** The m2p entry of a frame. */
+const m2p = (guest: BinaryGuest, mfn: number): number =>
+  guest.machine.heap.u32[(guest.machine.pageInfo(mfn) + pageInfo.offset.gfn) >>> 2]!;
+
+/** An extent of two pages whose second the guest has not got, so that it cannot be exchanged; its first. */
+function halfExtent(guest: BinaryGuest): number {
+  const calls = new Hypercalls(guest.domain);
+  if (guest.domain.translated) {
+    calls.decreaseReservation([5]);
+    return 4;
+  }
+  // The next frame is still in the guest's direct map.
+  const mfn = guest.unmapped(4);
+  expect(guest.mfn(5)).toBe(mfn + 1);
+  return mfn;
+}
+
+/** An extent of two pages that can be exchanged; its first. */
+function wholeExtent(guest: BinaryGuest): number {
+  const [first] = pages(guest, 4, 5);
+  return first!;
 }
 
 /** Own pages that can change hands, as the guest names them. */
@@ -95,6 +121,75 @@ describe.each(kinds)('%s, %s', (...kind) => {
     expect(guest.mfn(2)).toBe(mfn);
     expect(guest.domain.totPages).toBe(16);
   });
+
+  it('an exchange that failed left pages without their gfn: the first of two that cannot both go keeps it', () => {
+    const guest = one();
+    const list = guest.words([halfExtent(guest)]);
+    const mfn = guest.mfn(4);
+    const before = guest.domain.totPages;
+    const pair = { list, nr_extents: 1n, extent_order: 1 };
+    const singles = guest.words([100, 101]);
+    expect(exchange(guest, pair, { list: singles })).toEqual([-XEN_EINVAL, 0]);
+    expect([guest.owner(mfn), guest.mfn(4), m2p(guest, mfn)]).toEqual([guest.id, mfn, 4]);
+    expect(guest.domain.totPages).toBe(before);
+    checkPageList(guest);
+    checkPhysmap(guest.domain);
+  });
+
+  it('pages were gone where the list of places ended early: none is', () => {
+    const guest = one();
+    const mfn = guest.mfn(3);
+    const from = guest.words(pages(guest, 2, 3));
+    const to = guest.beforeEnd(guest.wordBytes);
+    guest.write(to, guest.read(guest.words([100]), guest.wordBytes));
+    expect(exchange(guest, { list: from }, { list: to })).toEqual([-XEN_EFAULT, 1]);
+    expect([guest.owner(mfn), guest.mfn(3), m2p(guest, mfn)]).toEqual([guest.id, mfn, 3]);
+    expect(guest.owner(gfnToMfn(guest.domain, 100))).toBe(guest.id);
+    expect(guest.domain.totPages).toBe(16);
+    checkPhysmap(guest.domain);
+  });
+
+  it('the largest extents of a control domain were a RangeError: they are refused', () => {
+    const guest = one();
+    const control = new BinaryGuest(guest.machine, kind, { privileged: true });
+    const list = control.words([100]);
+    const huge = { list, nr_extents: 1n, extent_order: 18 };
+    const result = guest.domain.translated ? -XEN_EINVAL : -XEN_ENOMEM;
+    expect(exchange(control, huge, huge)).toEqual([result, 0]);
+    expect(control.domain.totPages).toBe(16);
+  });
+
+  it.each([
+    ['that fails', halfExtent, -XEN_EINVAL],
+    ['that succeeds', wholeExtent, 0],
+  ])(
+    'another CPU that took the room during an exchange %s was the end of Xen',
+    (_, extentOf, result) => {
+      const steps = atEveryStep(() => {
+        const machine = createMachine({ memoryPages: 512, seed: 1 });
+        taken(machine);
+        const guest = new BinaryGuest(machine, kind, { maxPages: 16 });
+        const from = guest.words([extentOf(guest)]);
+        const pair = { list: from, nr_extents: 1n, extent_order: 1 };
+        const to = { list: guest.words([100, 101]) };
+        const calls = new Hypercalls(guest.domain);
+        let answer: number;
+        return {
+          machine,
+          op: () => ([answer] = exchange(guest, pair, to) as [number]),
+          race: () => void calls.increaseReservation(2),
+          check: () => {
+            expect([result, -XEN_EINVAL]).toContain(answer);
+            checkPageList(guest);
+            checkPhysmap(guest.domain);
+            guest.destroy();
+            checkFrames(machine);
+          },
+        };
+      });
+      expect(steps).toBeGreaterThan(5);
+    },
+  );
 
   it('a pause after each is not noticed', () => {
     const guest = one();
@@ -182,6 +277,9 @@ describe.each(translatedKinds)('%s, %s: extents of several sizes', (...kind) => 
       -XEN_EINVAL,
       0,
     ]);
+    // The fresh page is nowhere, and so it is not the guest's.
+    expect(guest!.domain.totPages).toBe(15);
+    expect(gfnToMfn(guest!.domain, 2)).toBe(INVALID_MFN);
   });
 });
 
@@ -189,6 +287,9 @@ it.each(pvKinds)('%s, %s: consecutive frames are not to be had', (...kind) => {
   const [guest] = guests(kind, 1);
   const from = guest!.words(pages(guest!, 2, 3));
   const to = { list: guest!.words([100]), nr_extents: 1n, extent_order: 1 };
+  const free = freePages(guest!.machine);
+  const mfn = guest!.mfn(2);
   expect(exchange(guest!, { list: from }, to)).toEqual([-XEN_ENOMEM, 0]);
   expect(guest!.domain.totPages).toBe(16);
+  expect([freePages(guest!.machine), m2p(guest!, mfn)]).toEqual([free, 2]);
 });

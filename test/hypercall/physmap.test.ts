@@ -16,6 +16,7 @@ import {
   XEN_EILSEQ,
   XEN_EINVAL,
   XEN_ENOENT,
+  XEN_ENOMEM,
   XEN_ENOSYS,
   XEN_ENXIO,
   XEN_EOPNOTSUPP,
@@ -38,6 +39,7 @@ import {
 } from '@ringside/gnttab-core/abi';
 import {
   gfnToMfn,
+  limitXenHeap,
   nrGrantFrames,
   nrStatusFrames,
   p2m_mmio_direct,
@@ -47,6 +49,7 @@ import {
 } from '@ringside/gnttab-core/hypervisor';
 import { INVALID_MFN } from '@ringside/gnttab-core';
 import { describe, expect, it } from 'vitest';
+import { checkPhysmap } from '../grant/invariants.ts';
 import {
   BinaryGuest,
   guests,
@@ -168,6 +171,15 @@ describe.each(translatedKinds)('%s, %s', (...kind) => {
       expect(add(guest, XENMAPSPACE_grant_table, 0, 101)).toBe(-XEN_EPERM);
       expect(behind(guest, 100)).toBe(granter.mfn(3));
       expect(guest.domain.crashed).toBe(false);
+    });
+
+    it('a page that was to move where there is no memory for the p2m had left its gfn: it stays', () => {
+      const guest = one();
+      const frame = behind(guest, 3);
+      limitXenHeap(guest.machine, 0);
+      expect(add(guest, XENMAPSPACE_gmfn, 3, 70_000)).toBe(-XEN_ENOMEM);
+      expect(behind(guest, 3)).toBe(frame);
+      checkPhysmap(guest.domain);
     });
 
     it.each([

@@ -1,9 +1,12 @@
 /** XENMEM_increase_, decrease_reservation and populate_physmap (memory.h): counts of extents, never errors. */
-import { freePages } from '@ringside/gnttab-core';
+import { freePages, GnttabMapGrantRef, Hypercalls, INVALID_MFN } from '@ringside/gnttab-core';
 import {
   __HYPERVISOR_memory_op,
   DOMID_INVALID,
   DOMID_SELF,
+  GNTMAP_host_map,
+  GNTST_okay,
+  GTF_permit_access,
   type Initializer,
   XENMEM_current_reservation,
   XENMEM_decrease_reservation,
@@ -19,8 +22,15 @@ import {
   XEN_EPERM,
   XEN_ESRCH,
 } from '@ringside/gnttab-core/abi';
-import { gfnToMfn, limitDomainHeap } from '@ringside/gnttab-core/hypervisor';
+import {
+  gfnToMfn,
+  limitDomainHeap,
+  limitXenHeap,
+  p2m_map_foreign,
+  setP2m,
+} from '@ringside/gnttab-core/hypervisor';
 import { describe, expect, it } from 'vitest';
+import { checkPageList, checkPhysmap } from '../grant/invariants.ts';
 import {
   BinaryGuest,
   guests,
@@ -276,6 +286,48 @@ describe.each(translatedKinds)('%s, %s', (...kind) => {
       reserve(guest!, XENMEM_populate_physmap, list, { nr_extents: 2n, extent_order: 4 }),
     ).toBe(1);
     expect(guest!.domain.totPages).toBe(32);
+  });
+
+  const LAST_GFN = 2 ** 20 - 1;
+  const LEAF = 1024;
+  it.each<[string, number, (guest: BinaryGuest) => void]>([
+    ['beyond the last gfn', LAST_GFN - 2, () => {}],
+    ['where there is no memory for the p2m', LEAF - 3, (guest) => limitXenHeap(guest.machine, 0)],
+    [
+      'over a page of another’s, which is the end of the guest',
+      LEAF - 6,
+      (guest) => setP2m(guest.domain, LEAF - 2, guest.mfn(3), p2m_map_foreign),
+    ],
+  ])('pages of an extent that reaches %s were stranded: none is the guest’s', (_, gfn, prepare) => {
+    const [guest] = guests(kind, 1);
+    const list = guest!.words([gfn]);
+    const free = freePages(guest!.machine);
+    prepare(guest!);
+    const fields = { nr_extents: 1n, extent_order: 3 };
+    expect(reserve(guest!, XENMEM_populate_physmap, list, fields)).toBe(0);
+    expect(guest!.domain.totPages).toBe(16);
+    expect(freePages(guest!.machine)).toBe(free);
+    expect(gfnToMfn(guest!.domain, gfn)).toBe(INVALID_MFN);
+    checkPageList(guest!);
+    checkPhysmap(guest!.domain);
+  });
+
+  it('a page that is given back while it is granted has no gfn any more', () => {
+    const [guest, mapper] = guests(kind, 2) as [BinaryGuest, BinaryGuest];
+    guest.entry(8, GTF_permit_access, mapper.id, 2);
+    const op = Object.assign(new GnttabMapGrantRef(), {
+      ref: 8,
+      dom: guest.id,
+      flags: GNTMAP_host_map,
+      hostAddr: mapper.window(0),
+    });
+    new Hypercalls(mapper.domain).gnttabMap([op]);
+    expect(op.status).toBe(GNTST_okay);
+    expect(reserve(guest, XENMEM_decrease_reservation, guest.words([2]), { nr_extents: 1n })).toBe(
+      1,
+    );
+    expect(guest.domain.totPages).toBe(16);
+    checkPhysmap(guest.domain);
   });
 
   it('maximum_gpfn is the highest with something behind it', () => {

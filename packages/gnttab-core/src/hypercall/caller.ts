@@ -3,10 +3,13 @@ import { DOMID_SELF } from '../abi/xen.ts';
 import type { Domain } from '../machine/machine.ts';
 import type { GuestAccess } from './guest-handle.ts';
 
+/** A virtual CPU of a domain that makes hypercalls, with the memory that its arguments are in. */
 export interface Caller {
+  /** Whose the virtual CPU is. */
   readonly domain: Domain;
   /** The virtual CPU that makes the call. */
   readonly vcpu: number;
+  /** The domain's memory, and the ABI of the structs in it. */
   readonly access: GuestAccess;
 }
 

@@ -21,7 +21,7 @@ import type { Caller } from './caller.ts';
 import { reap } from './domctl.ts';
 import { grantTableOp } from './grant-table-op.ts';
 import { GuestAccess } from './guest-handle.ts';
-import { memoryOp } from './memory-op-abi.ts';
+import { memoryOp } from './memory-op.ts';
 import { mmuUpdateOp, updateVaMappingOp } from './mmu-update.ts';
 import { multicallOp } from './multicall.ts';
 import { Continuation, type Hypercall, type Register, type Registers } from './registers.ts';
@@ -49,8 +49,15 @@ export class HypercallDoor {
   readonly #domain: Domain;
   readonly #hypercalls: ReadonlyMap<number, Hypercall>;
 
+  /** Throws RangeError for an ABI or a virtual CPU that there is not. */
   constructor(domain: Domain, options: DoorOptions = {}) {
     const { abi = 'x86_64', vcpu = 0, mmuExtendedCommand = false } = options;
+    if (abi !== 'x86_64' && abi !== 'i386') {
+      throw new RangeError(`abi ${String(abi)}: allowed are x86_64 and i386`);
+    }
+    if (!Number.isInteger(vcpu) || vcpu < 0 || vcpu >= domain.vcpus) {
+      throw new RangeError(`virtual CPU ${vcpu}: domain ${domain.id} has ${domain.vcpus}`);
+    }
     const caller: Caller = { domain, vcpu, access: new GuestAccess(domain, abi) };
     this.#domain = domain;
     domain.machine.onDomainEmpty = reap;

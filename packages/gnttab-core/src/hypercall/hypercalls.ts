@@ -15,10 +15,12 @@ import {
   evtchnUnmask,
 } from '../evtchn/index.ts';
 import {
+  cacheFlush,
   copy,
   type GetStatusFrames,
   getStatusFrames,
   getVersion,
+  type GnttabCacheFlush,
   type GnttabCopy,
   type GnttabMapGrantRef,
   type GnttabSwapGrantRef,
@@ -40,16 +42,12 @@ import { COUNTER } from '../machine/counters.ts';
 import type { Domain } from '../machine/machine.ts';
 import { InvariantError } from '../machine/errors.ts';
 import { INVALID_MFN } from '../machine/layout.ts';
+import { type AcquiredFrames, acquireResource, type ResourceName } from './acquire-resource.ts';
 import { reap } from './domctl.ts';
-import {
-  addToPhysmap,
-  decreaseReservation,
-  increaseReservation,
-  machphysUpdate,
-  populatePhysmap,
-  providePageTables,
-  updateVaMapping,
-} from './memory-op.ts';
+import { type Exchanged, memoryExchange } from './exchange.ts';
+import { machphysUpdate, providePageTables, updateVaMapping } from './page-tables.ts';
+import { addToPhysmap } from './physmap.ts';
+import { decreaseReservation, increaseReservation, populatePhysmap } from './reservation.ts';
 
 /** Hypercalls of one domain. Batches take the first `count` elements; every element gets a status of its own. */
 export class Hypercalls {
@@ -104,6 +102,15 @@ export class Hypercalls {
   gnttabCopy(ops: readonly GnttabCopy[], count = ops.length): void {
     this.#enter();
     copy(this.#domain, ops, count);
+  }
+
+  /** GNTTABOP_cache_flush: 0 or -errno. */
+  gnttabCacheFlush(op: GnttabCacheFlush): number {
+    this.#enter();
+    let result = 0;
+    do result = cacheFlush(this.#domain, op, result);
+    while (result > 0);
+    return result;
   }
 
   /** GNTTABOP_setup_table. */
@@ -198,8 +205,9 @@ export class Hypercalls {
     return providePageTables(this.#domain, va, pages);
   }
 
-  /** MMU_MACHPHYS_UPDATE. 0 or -errno. */
+  /** MMU_MACHPHYS_UPDATE of a PV domain. 0 or -errno. */
   machphysUpdate(mfn: number, gfn: number): number {
+    this.#enter();
     return machphysUpdate(this.#domain, mfn, gfn);
   }
 
@@ -219,5 +227,20 @@ export class Hypercalls {
   populatePhysmap(gfns: readonly number[]): number {
     this.#enter();
     return populatePhysmap(this.#domain, gfns);
+  }
+
+  /**
+   * XENMEM_exchange: gives pages, as the domain names them, for fresh ones behind as many gfns. As many are exchanged as
+   * there are `mfns`.
+   */
+  memoryExchange(gmfns: readonly number[], gfns: readonly number[]): Exchanged {
+    this.#enter();
+    return memoryExchange(this.#domain, gmfns, gfns);
+  }
+
+  /** XENMEM_acquire_resource: `count` frames from `frame` on of another domain's grant table, for a PV control domain. */
+  acquireResource(name: ResourceName, frame: number, count: number): AcquiredFrames {
+    this.#enter();
+    return acquireResource(this.#domain, name, frame, count);
   }
 }

@@ -6,6 +6,7 @@ export {
 } from '../evtchn/index.ts';
 export {
   type AfterRevocation,
+  GnttabCacheFlush,
   GnttabCopy,
   GnttabMapGrantRef,
   GnttabSwapGrantRef,
@@ -13,8 +14,10 @@ export {
   GnttabUnmapAndReplace,
   GnttabUnmapGrantRef,
 } from '../grant/index.ts';
+export type { AcquiredFrames, ResourceName } from './acquire-resource.ts';
 export { createDomain, type CreateDomainOptions, destroyDomain } from './domctl.ts';
 export { type DoorOptions, EndlessContinuation, HypercallDoor } from './door.ts';
+export type { Exchanged } from './exchange.ts';
 export { Hypercalls } from './hypercalls.ts';
 export type { Register } from './registers.ts';
 export { type GrantLimit, type GrantLimitOutcome, limitGrant } from './limit-grant.ts';

@@ -4,8 +4,10 @@ import type { Domain } from '../machine/machine.ts';
 import type { DomId, GrantRef } from '../machine/page.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
 
+/** What is to be taken back, when, and how. */
 export interface GrantLimit {
   readonly granter: DomId;
+  /** Of the granter's table. */
   readonly ref: GrantRef;
   /** How long the present use may go on, in nanoseconds of the machine's clock. */
   readonly timeoutNs: number;
@@ -13,11 +15,16 @@ export interface GrantLimit {
   readonly after: AfterRevocation;
 }
 
-/** 'released': the peer let go in time, or did not use the grant; 'revoked': it was taken back. */
+/**
+ * 'released': the peer let go in time, or did not use the grant; 'revoked': it was taken back. Either way the grant is mapped
+ * nowhere, and cannot be, until its granter grants anew.
+ */
 export type GrantLimitOutcome = 'released' | 'revoked';
 
 /**
- * Limits the present use of a grant; resolves when the time is over. A later use of the same reference is not meant.
+ * Takes a grant back. From now on no use of it begins: the granter's entry permits nothing any more. The present use may go
+ * on for `timeoutNs`, whatever mappings it comes to have; then all of them end. Resolves when the time is over, or at once if
+ * nobody uses the grant. What its granter grants anew by the same reference meanwhile is another use, and is not touched.
  * Throws RangeError if the caller is no control domain, or if there is no such domain or reference.
  */
 export async function limitGrant(

@@ -10,7 +10,7 @@ import { GnttabTransfer, transfer, transferEnabled } from '../grant/index.ts';
 import type { Domain } from '../machine/machine.ts';
 import { PAGE_SIZE } from '../machine/page.ts';
 import { wide } from './guest-handle.ts';
-import { machphysUpdate } from './memory-op.ts';
+import { machphysUpdate } from './page-tables.ts';
 
 /** xen.h of 2004, MMU_*: the command in the two low bits of `ptr`. */
 const MMU_MACHPHYS_UPDATE = 2;

@@ -14,7 +14,7 @@ import {
   UVMF_LOCAL,
   UVMF_NONE,
 } from '../abi/xen.ts';
-import { writeGuestPte } from '../grant/overwrite.ts';
+import { writeGuestPte } from '../grant/index.ts';
 import { COUNTER } from '../machine/counters.ts';
 import type { Domain } from '../machine/machine.ts';
 import { PAGE_SIZE } from '../machine/page.ts';
@@ -27,8 +27,8 @@ import {
 } from '../machine/page-table.ts';
 import { type Caller, mayActOn } from './caller.ts';
 import { accessible, GuestStruct, wide } from './guest-handle.ts';
-import { machphysUpdate, updateVaEntry } from './memory-op.ts';
 import { runExtended } from './mmu-extended.ts';
+import { machphysUpdate, updateVaEntry } from './page-tables.ts';
 import { Continuation, highHalf, type Hypercall, uint, word } from './registers.ts';
 
 /** Set in `count` of a continued call: `pdone` has the updates of earlier legs. */

@@ -24,7 +24,7 @@ import type { Domain } from '../machine/machine.ts';
 import { type Caller, domainByAnyId, mayActOn } from './caller.ts';
 import { GuestStruct, wide } from './guest-handle.ts';
 import { continueAt, type MemoryOp } from './memory-op-register.ts';
-import { addToPhysmap, removeFromPhysmap } from './memory-op.ts';
+import { addToPhysmap, removeFromPhysmap } from './physmap.ts';
 import type { Continuation } from './registers.ts';
 
 /** A batch has at most so many pages: its size is 16 bits. */

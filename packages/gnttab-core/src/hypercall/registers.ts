@@ -31,11 +31,11 @@ export const highHalf = (register: Register = 0): number =>
     : Number(BigInt.asUintN(32, register >> 32n));
 
 /**
- * A register as `unsigned long` or a pointer. Beyond 2^53 it is rounded: that is nowhere near an address or number that
- * means anything.
+ * A register as `unsigned long` or a pointer: 32 bits under i386. Beyond 2^53 it is rounded: that is nowhere near an address
+ * or number that means anything.
  */
 export function word(register: Register = 0, abi: Abi): number {
+  if (abi === 'i386') return uint(register);
   if (typeof register === 'bigint') return Number(BigInt.asUintN(64, register));
-  if (register >= 0) return register;
-  return register + (abi === 'i386' ? 2 ** 32 : 2 ** 64);
+  return register < 0 ? register + 2 ** 64 : register;
 }

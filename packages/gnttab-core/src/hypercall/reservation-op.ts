@@ -8,29 +8,30 @@ import {
   XENMEM_populate_physmap,
   xenMemoryReservation,
 } from '../abi/memory.ts';
-import { releaseAllocation } from '../machine/frame-table.ts';
 import { INVALID_MFN } from '../machine/layout.ts';
 import type { Domain } from '../machine/machine.ts';
 import { PAGE_SHIFT } from '../machine/page.ts';
 import { type Caller, domainByAnyId, mayActOn } from './caller.ts';
 import { accessible, type GuestAccess, GuestStruct, wide } from './guest-handle.ts';
 import { continueAt, MAX_EXTENTS, maxOrder, type MemoryOp } from './memory-op-register.ts';
-import { allocPage, noteReservation, placePage, removePage } from './memory-op.ts';
+import {
+  allocExtent,
+  type ExtentOptions,
+  noteReservation,
+  populateExtent,
+  releaseExtent,
+} from './reservation.ts';
 
 /** The extents of one call. */
-interface Extents {
+interface Extents extends Required<ExtentOptions> {
   readonly domain: Domain;
   readonly access: GuestAccess;
   /** Guest address of the list; 0 is none. */
   readonly list: number;
-  /** An extent is 2^order pages. */
-  readonly order: number;
-  /** Frames must be below this. */
-  readonly limit: number;
 }
 
 /** One of the three operations. */
-export interface ReservationOp {
+interface ReservationOp {
   readonly number: number;
   /** Whether pages come (1) or go (-1). */
   readonly sign: 1 | -1;
@@ -43,60 +44,39 @@ export interface ReservationOp {
 /** XENMEM_memory_op `mem_flags`: the width of machine addresses that will do; 0 is any. */
 const ADDRESS_BITS_MASK = 0xff;
 
+/** XENMEM_increase_reservation: pages that are nowhere yet. */
 export const increaseOp: ReservationOp = {
   number: XENMEM_increase_reservation,
   sign: 1,
   listOptional: true,
   run(extents, index) {
-    const frames = allocExtent(extents);
+    const frames = allocExtent(extents.domain, extents);
     if (frames === undefined) return false;
     tellMfn(extents, index, frames[0]!);
     return true;
   },
 };
 
+/** XENMEM_decrease_reservation: pages of the domain's go back to Xen. */
 export const decreaseOp: ReservationOp = {
   number: XENMEM_decrease_reservation,
   sign: -1,
-  run({ domain, access, list, order }, index) {
-    const gmfn = access.readWord(list, index);
-    for (let j = 0; j < 1 << order; j++) if (removePage(domain, gmfn + j) !== 0) return false;
-    return true;
-  },
+  run: ({ domain, access, list, order }, index) =>
+    releaseExtent(domain, access.readWord(list, index), order),
 };
 
+/** XENMEM_populate_physmap: pages behind the gfns that the list names. */
 export const populateOp: ReservationOp = {
   number: XENMEM_populate_physmap,
   sign: 1,
   run(extents, index) {
     const { domain, access, list } = extents;
-    const gfn = access.readWord(list, index);
-    const frames = allocExtent(extents);
-    if (frames === undefined || !frames.every((frame, j) => placePage(domain, gfn + j, frame))) {
-      return false;
-    }
-    tellMfn(extents, index, frames[0]!);
+    const mfn = populateExtent(domain, access.readWord(list, index), extents);
+    if (mfn === INVALID_MFN) return false;
+    tellMfn(extents, index, mfn);
     return true;
   },
 };
-
-/**
- * The pages of an extent, all or none. A PV domain's extents are of consecutive machine frames, and the heap deals in
- * single ones: to the domain that is a heap too fragmented.
- */
-function allocExtent({ domain, order, limit }: Extents): number[] | undefined {
-  if (order > 0 && !domain.translated) return undefined;
-  const frames: number[] = [];
-  for (let j = 0; j < 1 << order; j++) {
-    const frame = allocPage(domain, limit);
-    if (frame === INVALID_MFN) {
-      for (const taken of frames) releaseAllocation(domain.machine, taken);
-      return undefined;
-    }
-    frames.push(frame);
-  }
-  return frames;
-}
 
 /** A PV domain learns which frame it has got. */
 function tellMfn({ domain, access, list }: Extents, index: number, mfn: number): void {

@@ -35,7 +35,7 @@ export const MAX_GFN = ROOT_ENTRIES << LEAF_SHIFT;
 
 /** The raw entry of `gfn`: 0 is invalid. See `entryFrame` and `entryType`. */
 export function p2mEntry(domain: Domain, gfn: number): number {
-  if (!(gfn >= 0 && gfn < MAX_GFN)) return 0;
+  if (gfn >>> 0 !== gfn || gfn >= MAX_GFN) return 0;
   const { u32 } = domain.machine;
   const root = u32[(domain.base + DOMAIN.p2m_root) >>> 2]!;
   const leaf = u32[rootWord(root, gfn >>> LEAF_SHIFT)]!;
@@ -56,15 +56,20 @@ export function gfnToMfn(domain: Domain, gfn: number): number {
  * is exhausted. A grant mapping brings the references that the caller has taken (see getPageFor).
  */
 export function setP2m(domain: Domain, gfn: number, frame: number, type: P2mType): boolean {
-  if (gfn >= MAX_GFN) return false;
   const { machine } = domain;
-  const { u32 } = machine;
-  const root = u32[(domain.base + DOMAIN.p2m_root) >>> 2]!;
-  const leaf = ensureLeaf(machine, root, gfn >>> LEAF_SHIFT);
+  const leaf = ensureLeafOf(domain, gfn);
   if (leaf === INVALID_MFN) return false;
   replaceEntry(domain, (leaf << 10) + (gfn & 1023), (type << TYPE_SHIFT) | frame);
   if (type === p2m_ram_rw) setFrameGfn(machine, frame, gfn);
   return true;
+}
+
+/** The leaf that `gfn` is in; INVALID_MFN if there can be none, or there is no memory for it. */
+function ensureLeafOf(domain: Domain, gfn: number): number {
+  if (gfn >= MAX_GFN) return INVALID_MFN;
+  const { machine } = domain;
+  const root = machine.u32[(domain.base + DOMAIN.p2m_root) >>> 2]!;
+  return ensureLeaf(machine, root, gfn >>> LEAF_SHIFT);
 }
 
 /** Writes an entry, and lets go of the frame of the grant mapping that stood there. */
@@ -91,12 +96,15 @@ export function clearP2m(domain: Domain, gfn: number): void {
 export function leaveGfn(domain: Domain, frame: number): void {
   const gfn = frameGfn(domain.machine, frame);
   const entry = p2mEntry(domain, gfn);
-  if (entryType(entry) === p2m_ram_rw && entryFrame(entry) === frame) clearP2m(domain, gfn);
+  if (entryType(entry) !== p2m_ram_rw || entryFrame(entry) !== frame) return;
+  clearP2m(domain, gfn);
+  setFrameGfn(domain.machine, frame, INVALID_M2P_ENTRY);
 }
 
 /**
  * guest_physmap_add_entry(): puts a frame at `gfn`. RAM that was there is displaced for good, a frame of the domain's own
- * leaves the gfn where it was, and a mapping that is overwritten is the end of the domain. False if it could not be.
+ * leaves the gfn where it was, and a mapping that is overwritten is the end of the domain. False, with p2m
+ * and m2p as they were, if it could not be.
  */
 export function addPage(domain: Domain, gfn: number, frame: number, type: P2mType): boolean {
   const { machine } = domain;
@@ -105,6 +113,7 @@ export function addPage(domain: Domain, gfn: number, frame: number, type: P2mTyp
     domain.crash(`a frame was put at gfn ${gfn}, where another domain's is mapped`);
     return false;
   }
+  if (ensureLeafOf(domain, gfn) === INVALID_MFN) return false;
   if (there === p2m_ram_rw) setFrameGfn(machine, gfnToMfn(domain, gfn), INVALID_M2P_ENTRY);
   if (ownerOf(machine, frame) === domain.id && frameGfn(machine, frame) !== gfn) {
     leaveGfn(domain, frame);

@@ -11,8 +11,6 @@ export const BANK_PAGES = 1 << BANK_SHIFT;
 declare const brand: unique symbol;
 type Brand<Name extends string> = number & { readonly [brand]: Name };
 
-/** Machine frame number: a page of machine memory. */
-export type Mfn = Brand<'Mfn'>;
 /** Guest frame number: a page as its domain counts them. */
 export type Gfn = Brand<'Gfn'>;
 /** Domain id, 0 to DOMID_FIRST_RESERVED - 1, or one of the special ids of xen.h. */
@@ -32,7 +30,6 @@ function inRange(value: number, max: number, what: string): number {
   return value;
 }
 
-export const mfn = (value: number): Mfn => inRange(value, MAX_FRAME, 'mfn') as Mfn;
 export const gfn = (value: number): Gfn => inRange(value, MAX_FRAME, 'gfn') as Gfn;
 export const domId = (value: number): DomId => inRange(value, 0xffff, 'domain id') as DomId;
 export const grantRef = (value: number): GrantRef =>
