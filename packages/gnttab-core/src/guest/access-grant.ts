@@ -1,9 +1,9 @@
 /** A grant whose life is a block of code. */
 import type { GrantRef } from '../machine/page.ts';
-import type { DeferredEnd } from './deferred-ends.stream.ts';
 
 /** A grant that ends with its block: `using grant = grants.grantAccess(peer, page)`. */
 export interface AccessGrant {
+  /** What the peer names the page by. */
   readonly ref: GrantRef;
   /** 'busy' while the peer maps the page. */
   end(): 'ended' | 'busy';
@@ -11,30 +11,24 @@ export interface AccessGrant {
   [Symbol.dispose](): void;
 }
 
-/** What an AccessGrant does to its reference. */
-interface Ends {
-  endForeignAccess(ref: GrantRef): 'ended' | 'busy';
-  retryDeferredEnds(): number;
-}
+/** True if the grant has ended. */
+type TryEnd = () => boolean;
 
-/** Makes one. `defer` puts the reference on the deferred queue. */
-export function accessGrant(ref: GrantRef, grants: Ends, defer: () => DeferredEnd): AccessGrant {
-  let ended = false;
-  let deferred: DeferredEnd | undefined;
+/** Makes one. `defer` puts the reference on the deferred queue, from where it is ended in another way than before. */
+export function accessGrant(ref: GrantRef, tryEnd: TryEnd, defer: () => TryEnd): AccessGrant {
+  let attempt = tryEnd;
+  let [ended, deferred] = [false, false];
   const end = () => {
-    if (ended) return 'ended';
-    if (deferred === undefined) ended = grants.endForeignAccess(ref) === 'ended';
-    else {
-      grants.retryDeferredEnds();
-      ({ ended } = deferred);
-    }
+    ended ||= attempt();
     return ended ? 'ended' : 'busy';
   };
   return {
     ref,
     end,
     [Symbol.dispose]: () => {
-      if (deferred === undefined && end() === 'busy') deferred = defer();
+      if (deferred || end() === 'ended') return;
+      attempt = defer();
+      deferred = true;
     },
   };
 }

@@ -8,6 +8,7 @@ export class GrantError extends Error {
   /** GNTST_*, or undefined where the guest itself ran out (of references, of memory). */
   readonly status: number | undefined;
 
+  /** `attempt` is what was to be done; `reason` a GNTST_*, or what the guest itself has to say. */
   constructor(attempt: string, reason: number | string) {
     super(`${attempt}: ${typeof reason === 'string' ? reason : gnttabErrorMessage(reason)}`);
     this.status = typeof reason === 'string' ? undefined : reason;
@@ -20,6 +21,7 @@ export class EventChannelError extends Error {
   /** Positive errno. */
   readonly errno: number;
 
+  /** `attempt` is what was to be done; `result` the hypercall's, -errno. */
   constructor(attempt: string, result: number) {
     super(`${attempt}: ${errnoNames.get(-result) ?? `errno ${-result}`}`);
     this.errno = -result;

@@ -11,7 +11,9 @@ interface PortOperations {
   close(): void;
 }
 
+/** A port of this guest's with another end: what allocUnbound() and bindInterdomain() of EventPorts give. */
 export class EventPort {
+  /** Its number: what the other end binds to. */
   readonly port: Port;
   /**
    * "Look again": an event carries nothing else, and several may arrive as one. The first after binding is spurious.
@@ -22,6 +24,7 @@ export class EventPort {
   readonly #operations: PortOperations;
   #closed = false;
 
+  /** For EventPorts, which has the hypercalls. */
   constructor(port: Port, operations: PortOperations) {
     this.port = port;
     this.events$ = this.#events;

@@ -18,6 +18,7 @@ const { evtchn_pending: PENDING, evtchn_mask: MASK } = sharedInfo.x86_64.offset;
 const { evtchn_upcall_pending: UPCALL_PENDING, evtchn_pending_sel: SELECTOR } =
   vcpuInfo.x86_64.offset;
 
+/** A guest's ports, and the upcall that serves them all. */
 export class EventPorts {
   readonly #domain: Domain;
   readonly #memory: GuestMemory;
@@ -26,6 +27,7 @@ export class EventPorts {
   readonly #ports = new Map<number, EventPort>();
   #bank!: Bank;
 
+  /** Maps the shared info page and takes the domain's upcalls. Throws GuestMemoryError. */
   constructor(domain: Domain, memory: GuestMemory, hypercalls: Hypercalls) {
     this.#domain = domain;
     this.#memory = memory;

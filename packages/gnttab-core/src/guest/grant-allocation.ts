@@ -1,24 +1,38 @@
 /** A guest's grant table, and who holds which of its references. */
+import { COUNTER } from '../machine/counters.ts';
+import { INVALID_MFN } from '../machine/layout.ts';
 import type { Domain } from '../machine/machine.ts';
 import type { GrantRef } from '../machine/page.ts';
 import type { Hypercalls } from '../hypercall/hypercalls.ts';
-import type { GrantEntries } from './grant-entries.ts';
+import { GrantError } from './errors.ts';
+import type { GrantEntries, GrantVersion } from './grant-entries.ts';
 import { GrantEntriesV1 } from './grant-entries-v1.ts';
 import { GrantEntriesV2 } from './grant-entries-v2.ts';
 import { GrantReserve } from './grant-reserve.ts';
 import type { GuestMemory } from './memory.ts';
+import type { GuestPage } from './page-pool.ts';
 import { ReferencePool } from './reference-pool.ts';
+import { GRANTED } from './reference-states.ts';
 
-/** Version of the entries in a grant table. */
-export type GrantVersion = 1 | 2;
+type EntriesClass = new (memory: GuestMemory, hypercalls: Hypercalls) => GrantEntries;
 
+const ENTRIES: ReadonlyMap<GrantVersion, EntriesClass> = new Map<GrantVersion, EntriesClass>([
+  [1, GrantEntriesV1],
+  [2, GrantEntriesV2],
+]);
+
+/** The part of GrantReferences that has to do with references as such: taking them, giving them back, waiting for them. */
 export abstract class GrantAllocation {
+  /** Whose references they are. */
   protected readonly domain: Domain;
+  /** Where the pages are that they grant. */
   protected readonly memory: GuestMemory;
+  /** What Xen looks at. */
   protected readonly entries: GrantEntries;
+  /** Who holds which. */
   protected readonly pool: ReferencePool;
 
-  /** Throws GrantError if Xen refuses the version. */
+  /** Throws RangeError if there is no such version, GrantError if Xen refuses it. */
   constructor(
     domain: Domain,
     memory: GuestMemory,
@@ -27,10 +41,13 @@ export abstract class GrantAllocation {
   ) {
     this.domain = domain;
     this.memory = memory;
-    this.entries =
-      version === 2
-        ? new GrantEntriesV2(memory, hypercalls)
-        : new GrantEntriesV1(memory, hypercalls);
+    const Entries = ENTRIES.get(version);
+    if (Entries === undefined) {
+      throw new RangeError(
+        `grantVersion ${version}: it may be ${[...ENTRIES.keys()].join(' or ')}`,
+      );
+    }
+    this.entries = new Entries(memory, hypercalls);
     this.pool = new ReferencePool(domain, hypercalls, this.entries, () => this.reclaim());
   }
 
@@ -76,10 +93,35 @@ export abstract class GrantAllocation {
     return this.pool.whenFree(count, signal);
   }
 
-  /** A claimed reference is about to grant, or to fill, page `gfn`: `state` is GRANTED or ACCEPTING. */
-  protected begin(ref: GrantRef, state: number, gfn: number): void {
+  /**
+   * What an entry takes for `page`. Throws GrantError if the page is empty: its peer would find nothing there, or what
+   * comes there next.
+   */
+  protected frameOf(page: GuestPage): number {
+    const frame = this.memory.frameOf(page);
+    if (frame === INVALID_MFN) throw emptyPage(`page ${page.gfn}`);
+    return frame;
+  }
+
+  /**
+   * The beginning of every grant. A claimed reference is about to grant, or to fill, page `gfn`: `state` is GRANTED or
+   * ACCEPTING. It is counted, and goes to the trace as `kind`; the caller writes the entry next, so nobody uses a grant
+   * before the trace has it. Throws InvariantError, and nothing is done, if the reference is not claimed.
+   */
+  protected begin(
+    ref: GrantRef,
+    state: number,
+    gfn: number,
+    kind: number,
+    domid: number,
+    a: number,
+    b = 0,
+    c = 0,
+  ): void {
     this.pool.states.begin(ref, state, gfn);
     this.memory.share(gfn);
+    if (state === GRANTED) this.domain.count(COUNTER.grants);
+    this.domain.machine.trace.emit(kind, this.domain.id, ref, domid, a, b, c);
   }
 
   /** It does so no longer, and is claimed. */
@@ -87,3 +129,7 @@ export abstract class GrantAllocation {
     this.memory.unshare(this.pool.states.finish(ref));
   }
 }
+
+/** What is thrown when a page without a frame is to be granted. */
+export const emptyPage = (what: string): GrantError =>
+  new GrantError(what, 'there is no frame behind it; adopt or refill puts one there');

@@ -8,6 +8,7 @@ import { GrantError } from './errors.ts';
 import type { ReferencePool } from './reference-pool.ts';
 import { Waiters } from './waiters.ts';
 
+/** A private reserve of one driver's: what GrantReferences.allocGrantReferences() gives. */
 export class GrantReserve {
   readonly #pool: ReferencePool;
   readonly #refs: GrantRef[];

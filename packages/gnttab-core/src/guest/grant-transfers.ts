@@ -18,12 +18,15 @@ import { GrantAllocation } from './grant-allocation.ts';
 import type { GuestPage } from './page-pool.ts';
 import { ACCEPTING } from './reference-states.ts';
 
+/** The part of GrantReferences that has to do with frames which come from other domains. */
 export abstract class GrantTransfers extends GrantAllocation {
   /**
    * Prepares to accept a frame from `domid` into each of `places`: gives the frames there back to Xen and posts a reference
-   * for each place, in order. All or none: throws GrantError, before anything is given back, when references are exhausted.
+   * for each place, in order. All or none: throws GrantError, before anything is given back, when references are exhausted
+   * or a place is empty already (see `grantForeignTransfer`).
    */
   acceptTransfers(domid: DomId, places: readonly GuestPage[]): GrantRef[] {
+    for (const place of places) this.frameOf(place);
     const refs = this.pool.takeBatch(places.length);
     this.memory.surrender(places);
     refs.forEach((ref, i) => this.grantForeignTransferRef(ref, domid, places[i]!.gfn));
@@ -41,18 +44,23 @@ export abstract class GrantTransfers extends GrantAllocation {
     return place;
   }
 
-  /** gnttab_grant_foreign_transfer(): accepts a frame from `domid`, to be put behind the empty page `gfn`. */
+  /**
+   * gnttab_grant_foreign_transfer(): accepts a frame from `domid`, to be put behind the empty page `gfn`. Throws GrantError
+   * when references are exhausted.
+   */
   grantForeignTransfer(domid: DomId, gfn: Gfn): GrantRef {
     const ref = this.pool.take();
     this.grantForeignTransferRef(ref, domid, gfn);
     return ref;
   }
 
-  /** gnttab_grant_foreign_transfer_ref(). The frame field holds the gfn until Xen writes the frame. */
+  /**
+   * gnttab_grant_foreign_transfer_ref(), with a claimed reference of the caller's. The frame field holds the gfn until Xen
+   * writes the frame.
+   */
   grantForeignTransferRef(ref: GrantRef, domid: DomId, gfn: number): void {
-    this.begin(ref, ACCEPTING, gfn);
+    this.begin(ref, ACCEPTING, gfn, TRACE.grantTransferPost, domid, gfn);
     this.entries.introduce(ref, GTF_accept_transfer, domid, gfn);
-    this.domain.machine.trace.emit(TRACE.grantTransferPost, this.domain.id, ref, domid, gfn);
   }
 
   /** gnttab_end_foreign_transfer(): as `endForeignTransferRef`, and frees the reference. */

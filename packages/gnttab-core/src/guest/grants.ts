@@ -5,6 +5,7 @@
  */
 import { GTF_permit_access, GTF_reading, GTF_readonly, GTF_writing } from '../abi/grant-table.ts';
 import { COUNTER } from '../machine/counters.ts';
+import { INVALID_MFN } from '../machine/layout.ts';
 import type { Domain } from '../machine/machine.ts';
 import { type DomId, type GrantRef, PAGE_SIZE } from '../machine/page.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
@@ -12,7 +13,8 @@ import type { Hypercalls } from '../hypercall/hypercalls.ts';
 import { type AccessGrant, accessGrant } from './access-grant.ts';
 import { DeferredEnds } from './deferred-ends.stream.ts';
 import { GrantError } from './errors.ts';
-import type { GrantVersion } from './grant-allocation.ts';
+import { emptyPage } from './grant-allocation.ts';
+import type { GrantVersion } from './grant-entries.ts';
 import { GrantEntriesV2 } from './grant-entries-v2.ts';
 import { GrantTransfers } from './grant-transfers.ts';
 import type { GuestMemory } from './memory.ts';
@@ -22,6 +24,7 @@ import { GUEST_TRACE } from './trace.ts';
 
 /** What the peer may do; by default read and write. */
 export interface GrantOptions {
+  /** Read only: mappings and copies that write are refused by Xen. */
   readonly readonly?: boolean;
 }
 
@@ -29,6 +32,7 @@ export interface GrantOptions {
 const permission = (readonly: boolean): number =>
   readonly ? GTF_permit_access | GTF_readonly : GTF_permit_access;
 
+/** A guest's grant references: what a driver calls to grant, to accept, and to end either. */
 export class GrantReferences extends GrantTransfers {
   readonly #deferred: DeferredEnds;
   /**
@@ -37,6 +41,7 @@ export class GrantReferences extends GrantTransfers {
    */
   readonly released$;
 
+  /** Throws RangeError if there is no such version, GrantError if Xen refuses it. */
   constructor(
     domain: Domain,
     memory: GuestMemory,
@@ -52,56 +57,54 @@ export class GrantReferences extends GrantTransfers {
     this.#deferred.retry();
   }
 
-  /** gnttab_grant_foreign_access(): lets `domid` map or copy `page`. Throws GrantError when references are exhausted. */
+  /**
+   * gnttab_grant_foreign_access(): lets `domid` map or copy `page`. Throws GrantError when references are exhausted, or if
+   * there is no frame behind the page; nothing is taken then.
+   */
   grantForeignAccess(
     domid: DomId,
     page: GuestPage,
     { readonly = false }: GrantOptions = {},
   ): GrantRef {
+    const frame = this.frameOf(page);
     const ref = this.pool.take();
-    this.#permit(ref, domid, page.gfn, this.memory.frameOf(page), readonly);
+    this.#permit(ref, domid, page.gfn, frame, readonly);
     return ref;
   }
 
   /**
    * gnttab_grant_foreign_access_ref(), with a claimed reference of the caller's. `frame` is what `memory.frameOf` says of
-   * the page.
+   * the page. Throws GrantError if that is empty; the reference is claimed as before then.
    */
   grantForeignAccessRef(ref: GrantRef, domid: DomId, frame: number, readonly: boolean): void {
+    if (frame === INVALID_MFN) throw emptyPage(`the page for reference ${ref}`);
     this.#permit(ref, domid, this.memory.gfnOf(frame), frame, readonly);
   }
 
   #permit(ref: GrantRef, domid: DomId, gfn: number, frame: number, readonly: boolean): void {
-    this.begin(ref, GRANTED, gfn);
+    this.begin(ref, GRANTED, gfn, TRACE.grantAccess, domid, frame, readonly ? 1 : 0);
     this.entries.introduce(ref, permission(readonly), domid, frame);
-    this.domain.count(COUNTER.grants);
-    this.domain.machine.trace.emit(
-      TRACE.grantAccess,
-      this.domain.id,
-      ref,
-      domid,
-      frame,
-      readonly ? 1 : 0,
-    );
   }
 
-  /** `grantForeignAccess` for each page, in order. All or none: throws GrantError when there are not as many references. */
+  /**
+   * `grantForeignAccess` for each page, in order. All or none: throws GrantError when there are not as many references, or
+   * a page is empty.
+   */
   grantForeignAccessBatch(
     domid: DomId,
     pages: readonly GuestPage[],
     { readonly = false }: GrantOptions = {},
   ): GrantRef[] {
+    const frames = pages.map((page) => this.frameOf(page));
     const refs = this.pool.takeBatch(pages.length);
-    refs.forEach((ref, i) => {
-      const page = pages[i]!;
-      this.#permit(ref, domid, page.gfn, this.memory.frameOf(page), readonly);
-    });
+    refs.forEach((ref, i) => this.#permit(ref, domid, pages[i]!.gfn, frames[i]!, readonly));
     return refs;
   }
 
   /**
    * gnttab_grant_foreign_access_subpage(): `domid` may copy from (and, unless read-only, to) `lengthBytes` at `offsetBytes`
-   * of `page`; not map it. Needs version 2. Throws GrantError, or RangeError if the part is not inside the page.
+   * of `page`; not map it. Needs version 2. Throws GrantError, also if the page is empty, or RangeError if the part is not
+   * inside the page.
    */
   grantForeignAccessSubpage(
     domid: DomId,
@@ -114,21 +117,12 @@ export class GrantReferences extends GrantTransfers {
     if (!(offsetBytes >= 0 && lengthBytes > 0 && offsetBytes + lengthBytes <= PAGE_SIZE)) {
       throw new RangeError(`${lengthBytes} bytes at ${offsetBytes} are not a part of one page`);
     }
+    const frame = this.frameOf(page);
     const ref = this.pool.take();
-    const frame = this.memory.frameOf(page);
     const part = { offsetBytes, lengthBytes };
-    this.begin(ref, GRANTED, page.gfn);
+    const kind = GUEST_TRACE.grantSubPage;
+    this.begin(ref, GRANTED, page.gfn, kind, domid, frame, offsetBytes, lengthBytes);
     entries.introduceSubPage(ref, permission(readonly), domid, frame, part);
-    this.domain.count(COUNTER.grants);
-    this.domain.machine.trace.emit(
-      GUEST_TRACE.grantSubPage,
-      this.domain.id,
-      ref,
-      domid,
-      frame,
-      offsetBytes,
-      lengthBytes,
-    );
     return ref;
   }
 
@@ -144,17 +138,8 @@ export class GrantReferences extends GrantTransfers {
   ): GrantRef {
     const entries = this.#version2("another domain's grant");
     const ref = this.pool.take();
-    this.begin(ref, GRANTED, NO_PAGE);
+    this.begin(ref, GRANTED, NO_PAGE, GUEST_TRACE.grantTransitive, domid, viaDomid, viaRef);
     entries.introduceTransitive(ref, permission(readonly), domid, { viaDomid, viaRef });
-    this.domain.count(COUNTER.grants);
-    this.domain.machine.trace.emit(
-      GUEST_TRACE.grantTransitive,
-      this.domain.id,
-      ref,
-      domid,
-      viaDomid,
-      viaRef,
-    );
     return ref;
   }
 
@@ -232,7 +217,8 @@ export class GrantReferences extends GrantTransfers {
 
   /**
    * Tries again to end what the peer still used; returns how many remain. It also happens by itself: when references run
-   * out, and at growing intervals for about twenty seconds after the last change of the queue.
+   * out, and, 64 at a time, at growing intervals for about twenty seconds after the last change of the queue (until each
+   * had its turn, if that takes longer).
    */
   retryDeferredEnds(): number {
     return this.#deferred.retry();
@@ -241,7 +227,11 @@ export class GrantReferences extends GrantTransfers {
   /** A grant for the length of a block; see AccessGrant. */
   grantAccess(domid: DomId, page: GuestPage, options?: GrantOptions): AccessGrant {
     const ref = this.grantForeignAccess(domid, page, options);
-    return accessGrant(ref, this, () => this.#defer(ref));
+    const defer = () => {
+      const deferred = this.#defer(ref);
+      return () => this.#deferred.retryOne(deferred);
+    };
+    return accessGrant(ref, () => this.#end(ref, GRANTED), defer);
   }
 
   /**

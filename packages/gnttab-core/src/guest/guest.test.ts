@@ -8,6 +8,7 @@ import {
   GnttabCopy,
   GnttabTransfer,
   GrantError,
+  type GrantVersion,
   PageFault,
   port,
   referenceCount,
@@ -155,4 +156,18 @@ it('leaves nothing behind when its domains are gone', async () => {
   expect(machine.domainById(b.id)).toBeUndefined();
   destroyDomain(a.domain);
   expect(freePages(machine)).toBe(before);
+});
+
+describe('bootGuest', () => {
+  it.each([0, 3, 1.5, NaN, '2', null])(
+    'with grantVersion %s throws RangeError, which says what is allowed, and has done nothing',
+    (grantVersion) => {
+      const domain = createDomain(createMachine({ memoryPages: 512, seed: 1 }), { pages: 16 });
+      const hypercalls = domain.counters().hypercalls;
+      const boot = () => bootGuest(domain, { grantVersion: grantVersion as GrantVersion });
+      expect(boot).toThrow(RangeError);
+      expect(boot).toThrow(`grantVersion ${grantVersion}: it may be 1 or 2`);
+      expect(domain.counters().hypercalls).toBe(hypercalls);
+    },
+  );
 });

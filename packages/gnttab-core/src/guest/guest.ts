@@ -3,19 +3,28 @@ import { Hypercalls } from '../hypercall/hypercalls.ts';
 import type { Domain, Machine } from '../machine/machine.ts';
 import type { DomId } from '../machine/page.ts';
 import { EventPorts } from './event-ports.ts';
-import type { GrantVersion } from './grant-allocation.ts';
+import type { GrantVersion } from './grant-entries.ts';
 import { GrantReferences } from './grants.ts';
 import { ForeignMappings } from './mappings.ts';
 import { GuestMemory } from './memory.ts';
 
+/** A guest kernel, as its drivers see it. */
 export interface Guest {
+  /** What it runs on. */
   readonly machine: Machine;
+  /** What it runs in. */
   readonly domain: Domain;
+  /** The domain's id: what others grant to. */
   readonly id: DomId;
+  /** Its pages, and the address space in which it sees them and others. */
   readonly memory: GuestMemory;
+  /** What it lets others do with its pages. */
   readonly grants: GrantReferences;
+  /** What it maps of others. */
   readonly mappings: ForeignMappings;
+  /** Its event channels. */
   readonly events: EventPorts;
+  /** Everything else, as Xen has it: statuses come back as data. */
   readonly hypercalls: Hypercalls;
 }
 
@@ -26,8 +35,8 @@ export interface GuestOptions {
 }
 
 /**
- * Starts a guest kernel in a domain: maps its grant table and shared info page, and takes its upcalls. Throws GrantError if
- * the domain may not have that version of the grant table.
+ * Starts a guest kernel in a domain: maps its grant table and shared info page, and takes its upcalls. Throws RangeError
+ * if there is no such version of the grant table, GrantError if the domain may not have it.
  */
 export function bootGuest(domain: Domain, { grantVersion = 1 }: GuestOptions = {}): Guest {
   const hypercalls = new Hypercalls(domain);

@@ -4,7 +4,7 @@ export { EventPort } from './event-port.stream.ts';
 export { EventPorts } from './event-ports.ts';
 export type { AccessGrant } from './access-grant.ts';
 export type { Released } from './deferred-ends.stream.ts';
-export type { GrantVersion } from './grant-allocation.ts';
+export type { GrantVersion } from './grant-entries.ts';
 export { GrantReserve } from './grant-reserve.ts';
 export { type GrantOptions, GrantReferences } from './grants.ts';
 export { bootGuest, type Guest, type GuestOptions } from './guest.ts';

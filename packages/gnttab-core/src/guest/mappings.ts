@@ -11,6 +11,7 @@ import type { GuestMemory } from './memory.ts';
 export interface ForeignMapping extends Disposable {
   /** Address of the first page; the others follow. */
   readonly va: number;
+  /** How many. */
   readonly pages: number;
   /** Takes the mapping away; later uses of its addresses fault. A second call does nothing. */
   unmap(): void;
@@ -24,14 +25,17 @@ export interface ForeignBatch extends ForeignMapping {
 
 /** How to map: by default for reading and writing. */
 export interface MappingOptions {
+  /** For reading only: writes through the mapping fault. */
   readonly readonly?: boolean;
 }
 
+/** A guest's mappings of what others granted it; each has a window of the guest's address space. */
 export class ForeignMappings {
   readonly #memory: GuestMemory;
   readonly #hypercalls: Hypercalls;
   #live = 0;
 
+  /** Begins with none. */
   constructor(memory: GuestMemory, hypercalls: Hypercalls) {
     this.#memory = memory;
     this.#hypercalls = hypercalls;
@@ -43,7 +47,8 @@ export class ForeignMappings {
   }
 
   /**
-   * Maps grants of `domid` at consecutive addresses, all or none. Throws GrantError with the first failing status.
+   * Maps grants of `domid` at consecutive addresses, all or none. Throws GrantError with the first failing status, or
+   * GuestMemoryError without room for the window.
    */
   map(
     domid: DomId,
@@ -61,7 +66,10 @@ export class ForeignMappings {
     );
   }
 
-  /** Maps grants of `domid`, each for itself: one that fails leaves a hole and harms no other. */
+  /**
+   * Maps grants of `domid`, each for itself: one that fails leaves a hole and harms no other. Throws GuestMemoryError
+   * without room for the window.
+   */
   mapBatch(
     domid: DomId,
     refs: readonly GrantRef[],

@@ -20,7 +20,9 @@ import { WindowAllocator } from './windows.ts';
 /** Windows lie above the own memory, and everything below 2 GiB: V8 keeps such numbers out of the heap. */
 const WINDOW_OFFSET = 0x2000_0000;
 
+/** The memory of one guest. As an address space it is the domain's own: virtual (PV) or guest-physical (translated). */
 export class GuestMemory implements AddressSpace {
+  /** Addresses for frames that are not the guest's own; see `mappingWindow`. */
   readonly windows: WindowAllocator;
   readonly #domain: Domain;
   readonly #hypercalls: Hypercalls;
@@ -28,6 +30,7 @@ export class GuestMemory implements AddressSpace {
   readonly #pages: PagePool;
   readonly #frames: number[] = [];
 
+  /** `pages` of the domain's are the guest's, from gfn 0 on. */
   constructor(domain: Domain, hypercalls: Hypercalls, pages: number) {
     this.#domain = domain;
     this.#hypercalls = hypercalls;
@@ -37,10 +40,12 @@ export class GuestMemory implements AddressSpace {
     this.#pages = new PagePool(`domain ${domain.id}`, pages, base);
   }
 
+  /** See AddressSpace. Throws PageFault. */
   translate(va: number, access: Access): MachineAddress {
     return this.#space.translate(va, access);
   }
 
+  /** See AddressSpace. */
   bankOf(address: MachineAddress): Bank {
     return this.#space.bankOf(address);
   }
@@ -88,6 +93,7 @@ export class GuestMemory implements AddressSpace {
     this.#pages.unshare(gfn);
   }
 
+  /** `freePage` for each. */
   freePages(pages: readonly GuestPage[]): void {
     for (const page of pages) this.freePage(page);
   }
@@ -128,9 +134,10 @@ export class GuestMemory implements AddressSpace {
     return gfnToMfn(this.#domain, page.gfn);
   }
 
-  /** What a grant entry or a copy's gmfn takes for a page: its mfn (PV) or gfn (translated). */
+  /** What a grant entry or a copy's gmfn takes for a page: its mfn (PV) or gfn (translated); INVALID_MFN if it is empty. */
   frameOf(page: GuestPage): number {
-    return this.#domain.translated ? page.gfn : gfnToMfn(this.#domain, page.gfn);
+    const mfn = this.mfnOf(page);
+    return mfn !== INVALID_MFN && this.#domain.translated ? page.gfn : mfn;
   }
 
   /** The page that `frameOf` gives this frame for; a number that is no page's if there is none. */

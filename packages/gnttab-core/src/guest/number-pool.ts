@@ -3,6 +3,7 @@
 const FREE = 1;
 const ON_STACK = 2;
 
+/** Numbers from 0 up to a size that grows. Nothing is checked: who gives a number has taken it. */
 export class NumberPool {
   /** FREE for each number that is, the truth; and ON_STACK. */
   #marks = new Uint8Array(0);
@@ -27,6 +28,7 @@ export class NumberPool {
     return this.size - first;
   }
 
+  /** Nobody has taken it. False beyond `size`. */
   isFree(n: number): boolean {
     return (this.#marks[n]! & FREE) !== 0;
   }

@@ -6,11 +6,13 @@ import { NumberPool } from './number-pool.ts';
 
 /** A place for one page in the guest's own memory. */
 export interface GuestPage {
+  /** Its guest frame number. */
   readonly gfn: Gfn;
   /** Address in the direct map (PV), or guest-physical address (translated). */
   readonly va: number;
 }
 
+/** The pages of one guest. */
 export class PagePool {
   readonly #pages: readonly GuestPage[];
   readonly #free = new NumberPool();
@@ -32,10 +34,12 @@ export class PagePool {
     this.#free.add(0, pages);
   }
 
+  /** Pages that can be taken. */
   get freeCount(): number {
     return this.#free.count;
   }
 
+  /** Pages that were given back and are held, because a grant of them is alive. */
   get quarantined(): number {
     return this.#quarantine.size;
   }

@@ -10,10 +10,13 @@ import type { GuestPage } from './page-pool.ts';
 
 /** A page with its grant. The peer may look into it at any time, at what an earlier use left there too. */
 export interface PersistentGrant {
+  /** What the peer names it by. */
   readonly ref: GrantRef;
+  /** Where the guest sees it. */
   readonly page: GuestPage;
 }
 
+/** A pool of pages that one peer has been granted: lent, released, and lent again. */
 export class PersistentGrants {
   readonly #memory: GuestMemory;
   readonly #grants: GrantReferences;

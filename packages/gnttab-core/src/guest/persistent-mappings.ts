@@ -5,8 +5,11 @@ import type { ForeignMapping, ForeignMappings, MappingOptions } from './mappings
 
 /** A mapped page of another domain. */
 export interface PersistentMapping {
+  /** Whose page it is. */
   readonly domid: DomId;
+  /** What its owner grants it as. */
   readonly ref: GrantRef;
+  /** Address of its first byte. */
   readonly va: number;
 }
 
@@ -20,6 +23,7 @@ interface Entry extends PersistentMapping {
 /** Both numbers in one: references have 32 bits, domain ids 16. */
 const key = (domid: DomId, ref: GrantRef): number => domid * 2 ** 32 + ref;
 
+/** A pool of mapped pages of other domains, found again by who granted them and as what. */
 export class PersistentMappings {
   readonly #mappings: ForeignMappings;
   readonly #limit: number;

@@ -12,7 +12,9 @@ import { NumberPool } from './number-pool.ts';
 import { CLAIMED, FREE, ReferenceStates, RESERVED } from './reference-states.ts';
 import { Waiters } from './waiters.ts';
 
+/** The references of one guest. */
 export class ReferencePool {
+  /** What each is used for at the moment. */
   readonly states = new ReferenceStates();
   readonly #domain: Domain;
   readonly #hypercalls: Hypercalls;

@@ -5,7 +5,7 @@ import { GrantError } from './errors.ts';
 /** In nobody's hands. */
 export const FREE = 0;
 /** Of the toolstack and the firmware (GNTTAB_NR_RESERVED_ENTRIES). */
-export const KEPT = 1;
+const KEPT = 1;
 /** In a private reserve. */
 export const RESERVED = 2;
 /** In somebody's hands, and grants nothing. */
@@ -31,6 +31,7 @@ const WORDS = [
 export const NO_PAGE = 0x0fff_ffff;
 const STATE_SHIFT = 28;
 
+/** The state of each reference of one guest, and the page that it grants or fills. */
 export class ReferenceStates {
   /** For each reference its state, and below that the page that it grants or fills (a gfn). */
   #words = new Uint32Array(0);

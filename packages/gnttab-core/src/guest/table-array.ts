@@ -4,7 +4,9 @@ import { bankOffset, PAGE_SHIFT, PAGE_SIZE } from '../machine/page.ts';
 import { GrantError } from './errors.ts';
 import type { GuestMemory } from './memory.ts';
 
+/** An array that grows by frames: the grant entries, or the status words, of a table. */
 export class TableArray {
+  /** Elements in a frame. */
   readonly perFrame: number;
   /** Where `locate` found the last element. */
   bank!: Bank;

@@ -9,14 +9,17 @@ interface Waiter<T> {
   readonly settled: () => void;
 }
 
+/** A line of those who wait; each gets a value of type T when it is served. */
 export class Waiters<T> {
   readonly #scheduler: Scheduler;
   readonly #line: Waiter<T>[] = [];
 
+  /** `scheduler` runs those who are served, in tasks of their own. */
   constructor(scheduler: Scheduler) {
     this.#scheduler = scheduler;
   }
 
+  /** How many wait. */
   get length(): number {
     return this.#line.length;
   }

@@ -1,6 +1,7 @@
 /** Address space for mappings of other frames: runs of pages beyond the guest's own memory, handed out and reused. */
 import { GuestMemoryError } from './errors.ts';
 
+/** The windows of one guest's address space. Addresses are bytes, and multiples of 4096. */
 export class WindowAllocator {
   #next: number;
   readonly #end: number;
