@@ -14,6 +14,14 @@ import {
   GTF_transitive,
   GTF_writing,
 } from '@ringside/gnttab-core/abi';
+import {
+  _PAGE_PRESENT,
+  _PAGE_RW,
+  makePte,
+  pteAddress,
+  sharedFrameAt,
+  writeGuestPte,
+} from '@ringside/gnttab-core/hypervisor';
 import { describe, expect, it } from 'vitest';
 import { fullPage, seenV2, statusOf, transitive, version2 } from './entries-v2.ts';
 import { checkFrames, taken } from './invariants.ts';
@@ -213,4 +221,19 @@ describe('version 2 has more to hold on to', () => {
     expect(statusOf(granter, 20)).toBe(0);
     end(granter, mapper, controller);
   });
+});
+
+it('a table that the toolstack still maps is gone with that mapping, and the domain with it', () => {
+  const world = new World();
+  const toolstack = world.domain({ privileged: true });
+  const before = freePages(world.machine);
+  const guest = world.domain();
+  const at = pteAddress(toolstack.domain, windowOf(toolstack.domain));
+  const { lo, hi } = makePte(sharedFrameAt(guest.domain, 0), _PAGE_PRESENT | _PAGE_RW, 0);
+  expect(writeGuestPte(toolstack.domain, at, lo, hi, guest.domain)).toBe(true);
+  guest.destroy();
+  expect(world.machine.domainById(guest.id)).toBeDefined();
+  expect(toolstack.hypercalls.updateVaMapping(windowOf(toolstack.domain), null, false)).toBe(0);
+  expect(world.machine.domainById(guest.id)).toBeUndefined();
+  expect(freePages(world.machine)).toBe(before);
 });

@@ -29,6 +29,7 @@ import {
   MAX_PAGES,
   type Model,
   OWN_PAGE,
+  type Revoked,
   TRANSFER,
 } from './life-cycle.ts';
 import { windowOf } from './world.ts';
@@ -91,7 +92,8 @@ function replace(model: Model, choice: { nth: number; donor: number }): void {
   const mapping = model.mappings[choice.nth % model.mappings.length];
   if (mapping === undefined || mapping.mapper.translated) return;
   const { mapper, granter, handle, host, slot } = mapping;
-  const there = model.of(mapper).filter((m) => m.slot !== undefined);
+  const copies = model.revoked.filter((r) => r.mapper === mapper && r.copy !== undefined);
+  const there = [...model.of(mapper), ...copies].filter((m) => m.slot !== undefined);
   const donor = there[choice.donor % there.length];
   if (donor?.slot === undefined || !model.world.exists(granter.actor)) return;
   const at = (where: number) => windowOf(mapper.actor.domain, where);
@@ -101,6 +103,7 @@ function replace(model: Model, choice: { nth: number; donor: number }): void {
   expect(status).toBe(fails ? GNTST_general_error : GNTST_okay);
   if (!host) return;
   donor.slot = fails ? undefined : slot;
+  if (fails && 'copy' in donor) donor.copy = undefined;
   if (!fails) release(model, mapping, true, false);
 }
 
@@ -119,8 +122,16 @@ function revoke(model: Model, choice: { nth: number; after: AfterRevocation }): 
   for (const use of uses) {
     model.forget(use);
     const { handle, host, device, slot } = use;
-    model.revoked.push({ mapper, handle, host, device, slot, copy });
+    const shown = slot === undefined ? undefined : copy;
+    model.revoked.push({ mapper, handle, host, device, slot, copy: shown });
   }
+}
+
+/** Halves of what was taken back are unmapped; with the last the handle is free. */
+function letGo(model: Model, revoked: Revoked, host: boolean, device: boolean): void {
+  if (host) Object.assign(revoked, { host: false, slot: undefined, copy: undefined });
+  if (device) revoked.device = false;
+  if (!revoked.host && !revoked.device) model.revoked = model.revoked.filter((r) => r !== revoked);
 }
 
 function unmapRevoked(model: Model, choice: { nth: number; halves: Halves }): void {
@@ -130,14 +141,36 @@ function unmapRevoked(model: Model, choice: { nth: number; halves: Halves }): vo
   const hostAddr = slot === undefined ? nowhere(mapper) : windowOf(mapper.actor.domain, slot);
   const [host, device] = [choice.halves !== 'device', choice.halves !== 'host'];
   const op = { handle, ...(host && { hostAddr }), ...(device && { devBusAddr: 4096 }) };
-  const lost = host && revoked.host && slot === undefined && revoked.copy !== undefined;
-  expect(mapper.actor.unmap(op)).toBe(lost ? GNTST_general_error : GNTST_okay);
-  if (lost) return;
-  const rest = { ...revoked, host: revoked.host && !host, device: revoked.device && !device };
-  model.revoked = model.revoked.filter((r) => r !== revoked);
-  if (rest.host || rest.device) {
-    model.revoked.push(rest.host ? rest : { ...rest, slot: undefined });
-  }
+  expect(mapper.actor.unmap(op)).toBe(GNTST_okay);
+  letGo(model, revoked, host, device);
+}
+
+/** A private copy is overwritten: it is gone. */
+function overwriteRevoked(model: Model, choice: { nth: number; clear: boolean }): void {
+  const revoked = model.revoked[choice.nth % model.revoked.length];
+  if (revoked?.slot === undefined || revoked.mapper.translated) return;
+  const { actor } = revoked.mapper;
+  const mfn = choice.clear ? null : actor.mfn(OWN_PAGE + 1);
+  const va = windowOf(actor.domain, revoked.slot);
+  expect(actor.hypercalls.updateVaMapping(va, mfn, true)).toBe(0);
+  Object.assign(revoked, { slot: undefined, copy: undefined });
+}
+
+/** What was taken back makes room for another mapping of the same domain. */
+function replaceRevoked(model: Model, choice: { nth: number; donor: number }): void {
+  const revoked = model.revoked[choice.nth % model.revoked.length];
+  if (revoked?.slot === undefined || revoked.mapper.translated) return;
+  const { mapper, handle, slot } = revoked;
+  const there = [...model.mappings, ...model.revoked].filter(
+    (m) => m.mapper === mapper && m.slot !== undefined && m !== revoked,
+  );
+  const donor = there[choice.donor % there.length];
+  if (donor?.slot === undefined) return;
+  const at = (where: number) => windowOf(mapper.actor.domain, where);
+  const op = { handle, hostAddr: at(slot), newAddr: at(donor.slot) };
+  expect(mapper.actor.replace(op)).toBe(GNTST_okay);
+  letGo(model, revoked, true, false);
+  donor.slot = slot;
 }
 
 function post({ domains }: Model, choice: { who: number; ref: number; from: number }): void {
@@ -220,6 +253,16 @@ export const tableSteps = [
     revoke,
   ),
   step(fc.record({ nth, halves }), (s) => `revoked ${s.nth} goes, ${s.halves}`, unmapRevoked),
+  step(
+    fc.record({ nth, clear: fc.boolean() }),
+    (s) => `revoked ${s.nth} is ${s.clear ? 'cleared' : 'overwritten'}`,
+    overwriteRevoked,
+  ),
+  step(
+    fc.record({ nth, donor: nth }),
+    (s) => `revoked ${s.nth} makes room for ${s.donor}`,
+    replaceRevoked,
+  ),
   step(
     fc.record({ who, ref: slotRef, from: who }),
     (s) => `${s.who} accepts a frame from ${s.from} at ${s.ref}`,

@@ -67,9 +67,9 @@ export interface Revoked {
   readonly handle: number;
   host: boolean;
   device: boolean;
-  readonly slot: number | undefined;
-  /** What the private copy says. */
-  readonly copy: Readonly<Record<Offset, number>> | undefined;
+  slot: number | undefined;
+  /** What the private copy says, as long as it is there. */
+  copy: Readonly<Record<Offset, number>> | undefined;
 }
 
 /** What a domain should be. */

@@ -154,6 +154,68 @@ describe('a handle stays good for the unmap that its owner will make', () => {
   });
 });
 
+describe('unmap_and_replace of what faults moves the entry, as it would have without the revocation', () => {
+  it('an own page', () => {
+    const { granter, mapper, at, map, revoke, end } = revocable();
+    const { handle } = map();
+    revoke('fault');
+    expect(mapper.hypercalls.updateVaMapping(at(1), mapper.mfn(2), true)).toBe(0);
+    expect(mapper.replace({ handle, hostAddr: at(), newAddr: at(1) })).toBe(GNTST_okay);
+    expect(mapper.pte(0)).toMatchObject({ frame: mapper.mfn(2), foreign: false });
+    expect(mapper.pte(1)).toBeUndefined();
+    expect(mapper.extraReferences(2)).toBe(1);
+    checkMaptrack(mapper, []);
+    end(granter, mapper);
+  });
+
+  it('another grant’s mapping, whose handle is unmapped there, or revoked there, afterwards', () => {
+    for (const then of ['unmapped', 'revoked'] as const) {
+      const { granter, mapper, at, map, unmap, revoke, end } = revocable();
+      const [gone, moved] = [map(rw, 0), map(rw, 1, REF + 1)];
+      revoke('fault');
+      const op = { handle: gone.handle, hostAddr: at(0), newAddr: at(1) };
+      expect(mapper.replace(op)).toBe(GNTST_okay);
+      expect(mapper.peek(at(0))).toBe(5);
+      expect(mapper.pte(1)).toBeUndefined();
+      checkMaptrack(mapper, [moved.handle]);
+      if (then === 'revoked') expect(revoke('fault', REF + 1)).toBe(1);
+      expect(unmap(moved.handle, 0)).toBe(GNTST_okay);
+      expect(() => mapper.peek(at(0))).toThrow(PageFault);
+      expect(granter.extraReferences(0)).toBe(0);
+      end(granter, mapper);
+    }
+  });
+
+  it('no entry: then this is an unmap', () => {
+    const { mapper, at, map, revoke } = revocable();
+    const { handle } = map();
+    revoke('fault');
+    expect(mapper.replace({ handle, hostAddr: at(), newAddr: at(1) })).toBe(GNTST_okay);
+    expect(mapper.pte(0)).toBeUndefined();
+    checkMaptrack(mapper, []);
+  });
+
+  it.each([
+    ['something is mapped there', 1],
+    ['there is no page table', 1 << 20],
+  ])('not where %s: the entry is gone, as ever, and the handle is not', (_, where) => {
+    const { granter, mapper, at, map, unmap, revoke, end } = revocable();
+    const [gone, kept] = [map(rw, 0), map(rw, 1, REF + 1)];
+    revoke('fault');
+    expect(mapper.hypercalls.updateVaMapping(at(2), mapper.mfn(2), true)).toBe(0);
+    const op = { handle: gone.handle, hostAddr: at(where), newAddr: at(2) };
+    expect(mapper.replace(op)).toBe(GNTST_general_error);
+    expect(mapper.pte(2)).toBeUndefined();
+    expect(mapper.extraReferences(2)).toBe(0);
+    checkMaptrack(mapper, [gone.handle, kept.handle]);
+    expect(mapper.peek(at(1))).toBe(5);
+    expect(unmap(gone.handle, 1)).toBe(GNTST_okay); // nothing of it is anywhere
+    expect(mapper.peek(at(1))).toBe(5);
+    expect(unmap(kept.handle, 1)).toBe(GNTST_okay);
+    end(granter, mapper);
+  });
+});
+
 describe('a mapping that is not where it was made', () => {
   it.each([
     ['the other handle is over', rw],

@@ -1,5 +1,5 @@
 /** A grant to take back, and what the specs of that have in common. */
-import { freePages } from '@ringside/gnttab-core';
+import { type CreateDomainOptions, freePages } from '@ringside/gnttab-core';
 import {
   GNTMAP_device_map,
   GNTMAP_host_map,
@@ -19,11 +19,14 @@ export const device = GNTMAP_device_map;
 export const none = { hstw: 0, hstr: 0, devw: 0, devr: 0 };
 
 /** A granter whose page 0, of bytes 5, the mapper may use as REF and as REF + 1. */
-export function revocable(type: 'pv' | 'translated' = 'pv') {
+export function revocable(
+  type: 'pv' | 'translated' = 'pv',
+  options: Partial<CreateDomainOptions> = {},
+) {
   const world = new World();
   taken(world.machine);
   const granter = world.domain();
-  const mapper = world.domain({ type });
+  const mapper = world.domain({ type, ...options });
   granter.bytes(granter.mfn(0)).fill(5);
   const entry = { flags: GTF_permit_access, domid: mapper.id, frame: granter.frame(0) };
   for (const ref of [REF, REF + 1]) granter.entry(ref, entry);

@@ -2,18 +2,9 @@
  * Taking back a grant in use. grant_table.h, "Invalidating an in-use GTF_permit_access entry": "request assistance from the
  * domain controller which can set a timeout on the use of a grant entry and take necessary action".
  */
-import {
-  freePages,
-  limitGrant,
-  type GrantLimit,
-  type GrantLimitOutcome,
-  PageFault,
-  TRACE,
-} from '@ringside/gnttab-core';
+import { freePages, type GrantLimit, limitGrant, PageFault, TRACE } from '@ringside/gnttab-core';
 import {
   GNTMAP_device_map,
-  GNTMAP_host_map,
-  GNTMAP_readonly,
   GNTST_general_error,
   GNTST_okay,
   GTF_accept_transfer,
@@ -24,50 +15,11 @@ import {
 import { describe, expect, it } from 'vitest';
 import { fullPage, seenV2, statusOf, version2 } from './entries-v2.ts';
 import { taken } from './invariants.ts';
-import { type Actor, windowOf, World } from './world.ts';
+import { MS, world } from './limit-world.ts';
+import { none, REF, ro, rw } from './revoke-world.ts';
+import type { Actor } from './world.ts';
 
-const REF = 8;
-const rw = GNTMAP_host_map;
-const ro = GNTMAP_host_map | GNTMAP_readonly;
-const none = { hstw: 0, hstr: 0, devw: 0, devr: 0 };
 const INVALID = { flags: 0, domid: 0, frame: 0 };
-const MS = 1e6;
-
-/** A controller, and a granter whose page 0 the mapper may use. */
-function world(type: 'pv' | 'translated' = 'pv') {
-  const all = new World();
-  taken(all.machine);
-  const controller = all.domain({ privileged: true });
-  const granter = all.domain();
-  const mapper = all.domain({ type });
-  const grant = (ref = REF) =>
-    granter.entry(ref, { flags: GTF_permit_access, domid: mapper.id, frame: granter.frame(0) });
-  grant();
-  const at = (n = 0) => windowOf(mapper.domain, n);
-  const map = (flags = rw, n = 0, ref = REF) => {
-    const op = mapper.map({ dom: granter.id, ref, flags, hostAddr: at(n) });
-    expect(op.status).toBe(GNTST_okay);
-    return op;
-  };
-  const unmap = (handle: number, n = 0) => mapper.unmap({ handle, hostAddr: at(n) });
-  const limit = (options: Partial<GrantLimit> = {}) =>
-    limitGrant(controller.domain, {
-      granter: granter.domain.id,
-      ref: REF as GrantLimit['ref'],
-      timeoutNs: 10 * MS,
-      after: 'fault',
-      ...options,
-    });
-  /** What becomes of the limit, as far as it is known. */
-  const watch = (limited: Promise<GrantLimitOutcome>) => {
-    const seen: { outcome?: GrantLimitOutcome } = {};
-    void limited.then((outcome) => (seen.outcome = outcome));
-    return seen;
-  };
-  const sleep = (ms: number) => all.machine.scheduler.sleep(ms * MS);
-  const { machine } = all;
-  return { machine, all, controller, granter, mapper, grant, at, map, unmap, limit, watch, sleep };
-}
 
 const revocations = ({ domain }: Actor) => domain.counters().revocations;
 
@@ -101,26 +53,28 @@ describe('a limit', () => {
     if (story === 'unmapped') unmap(handle!);
     if (story === 'mapper dead' || story === 'both dead') mapper.destroy();
     if (story === 'both dead') granter.destroy();
-    else expect(granter.flags(REF)).toBe(GTF_permit_access);
+    else expect(granter.flags(REF)).toBe(0);
     await sleep(6);
     expect(seen.outcome).toBe('released');
     if (story !== 'both dead') {
-      expect(granter.flags(REF)).toBe(GTF_permit_access);
+      expect(granter.flags(REF)).toBe(0);
       expect(revocations(granter)).toBe(0);
     }
   });
 
-  it('of a use that ended is void, though the same reference is in use again', async () => {
-    const { granter, mapper, at, map, unmap, limit, watch, sleep } = world();
+  it('is for this use: what its granter grants anew by the same reference is another', async () => {
+    const { granter, mapper, grant, at, map, unmap, limit, watch, sleep } = world();
     const { handle } = map();
     const seen = watch(limit());
     await sleep(5);
     unmap(handle);
+    grant();
     map();
     await sleep(20);
     expect(seen.outcome).toBe('released');
     expect(mapper.peek(at())).toBe(0);
     expect(granter.pin(REF)).toEqual({ ...none, hstw: 1 });
+    expect(granter.flags(REF)).toBe(GTF_permit_access | GTF_reading | GTF_writing);
   });
 
   it('holds for a use that goes on with other mappings', async () => {

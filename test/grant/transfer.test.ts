@@ -15,7 +15,7 @@ import {
   GTF_transfer_committed,
   GTF_transfer_completed,
 } from '@ringside/gnttab-core/abi';
-import { domainAddressSpace, gfnToMfn } from '@ringside/gnttab-core/hypervisor';
+import { domainAddressSpace, gfnToMfn, pageInfo } from '@ringside/gnttab-core/hypervisor';
 import { describe, expect, it } from 'vitest';
 import { beforeExchange, three, windowOf, World } from './world.ts';
 
@@ -283,4 +283,19 @@ it('a page that was flipped to and fro a thousand times costs nothing', () => {
   const space = domainAddressSpace(a.domain);
   a.hypercalls.updateVaMapping(windowOf(a.domain), mfn, true);
   expect(Math.floor(space.translate(windowOf(a.domain), 'write') / 4096)).toBe(mfn);
+});
+
+it('to a translated domain, where a page stands already: that page is not lost', () => {
+  const world = new World();
+  const giver = world.domain();
+  const receiver = world.domain({ type: 'translated', maxPages: 32 });
+  const mfn = giver.detach(3);
+  const displaced = receiver.mfn(5);
+  receiver.entry(REF, { flags: GTF_accept_transfer, domid: giver.id, frame: 5 });
+  expect(giver.transfer({ mfn, domid: receiver.id, ref: REF })).toBe(GNTST_okay);
+  expect(receiver.mfn(5)).toBe(mfn);
+  expect(ownerOf(world.machine, displaced)).toBe(receiver.id);
+  // No gfn leads to it, and it knows of none.
+  const gfn = (world.machine.pageInfo(displaced) + pageInfo.offset.gfn) >>> 2;
+  expect(world.machine.heap.u32[gfn]).toBe(0xffff_ffff);
 });

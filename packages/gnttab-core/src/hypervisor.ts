@@ -24,6 +24,7 @@ export {
 export {
   entryFrame,
   entryType,
+  filledGfns,
   gfnToMfn,
   p2m_grant_map_ro,
   p2m_grant_map_rw,

@@ -103,12 +103,15 @@ const done = { copies: 0, bytes: 0 };
 
 /** Copies `count` elements; each has its own status, and none stops the rest. */
 export function copy(caller: Domain, ops: readonly GnttabCopy[], count: number): void {
-  for (let i = 0; i < count; i++) {
-    const op = ops[i]!;
-    // A grant that Xen would have tried for ever: nobody but the granter can end that.
-    if (!copyOne(caller, op)) op.status = GNTST_general_error;
+  try {
+    for (let i = 0; i < count; i++) {
+      const op = ops[i]!;
+      // A grant that Xen would have tried for ever: nobody but the granter can end that.
+      if (!copyOne(caller, op)) op.status = GNTST_general_error;
+    }
+  } finally {
+    copyEnd(caller);
   }
-  copyEnd(caller);
 }
 
 /**
@@ -152,6 +155,8 @@ function copyRelease(): void {
   dest.release();
 }
 
+const isUint16 = (value: number): boolean => (value & 0xffff) === value;
+
 /** Order of checks: source domain, dest domain, source page, dest page, and only then offsets and length. */
 function tryCopy(caller: Domain, op: GnttabCopy): number {
   const { source: from, dest: to, len, flags } = op;
@@ -168,6 +173,8 @@ function tryCopy(caller: Domain, op: GnttabCopy): number {
   if (status !== 0) return status;
   const fromOffset = from.offset;
   const toOffset = to.offset;
+  // Fields of 16 bits in the ABI: no copy may leave its page whatever a caller puts there.
+  if (!isUint16(fromOffset) || !isUint16(toOffset) || !isUint16(len)) return GNTST_bad_copy_arg;
   if (fromOffset + len > PAGE || toOffset + len > PAGE) return GNTST_bad_copy_arg;
   if (!inWindow(source, fromOffset, len) || !inWindow(dest, toOffset, len)) {
     return GNTST_general_error;

@@ -5,7 +5,7 @@ import type { Domain } from '../machine/machine.ts';
 import { type MachineAddress, PAGE_SIZE } from '../machine/page.ts';
 import { L1_ENTRIES, PAGE_TABLE_SPAN, PTE_SIZE, pteAddress } from '../machine/page-table.ts';
 import { ACT } from './active.ts';
-import { findHostMapping, isMappedAt } from './host-mapping.ts';
+import { isMappedAt } from './host-mapping.ts';
 import { granterOf, maptrackEntryOf, nrMaptrackEntries } from './maptrack.ts';
 import { MAPTRACK_revoked, maptrackEntry } from './structs.ts';
 import { activeEntryOf, nrGrantEntries } from './table.ts';
@@ -38,8 +38,8 @@ export interface DescribedMapping {
   /** The machine frame that a 'mapped' one shows; of a 'revoked' one the private copy, absent if it faults. */
   readonly frame?: number;
   /**
-   * Where the host half is. Mappings of one frame with the same access are alike, also to Xen's unmap: where they were
-   * exchanged or overwritten, a handle is shown at any place that no other has.
+   * Where the host half is. Mappings of one frame with the same access are alike, also to Xen's unmap: a handle that was
+   * unmapped at another's address has left its own place to that.
    */
   readonly place?: MappingPlace;
 }
@@ -81,30 +81,17 @@ function describeMapping(mapper: Domain, handle: number): DescribedMapping | und
   return { ...mapping, ref, state: 'mapped', frame };
 }
 
-/** The mappings with their places: first those that are where they were made, then the others. */
+/** The mappings with their places. */
 function placed(mapper: Domain, mappings: readonly DescribedMapping[]): DescribedMapping[] {
-  const { u32 } = mapper.machine;
-  const taken = new Set<number>();
-  const places = new Map<number, number>();
-  const take = (handle: number, place: number): void => {
-    taken.add(place);
-    places.set(handle, place);
-  };
-  for (const { handle, host, frame, readonly } of mappings) {
-    const place = u32[(maptrackEntryOf(mapper, handle) + PLACE) >>> 2]!;
-    if (!host || frame === undefined || taken.has(place)) continue;
-    if (isMappedAt(mapper, place, frame, readonly)) take(handle, place);
-  }
-  for (const { handle, host, frame, readonly } of mappings) {
-    if (!host || frame === undefined || places.has(handle)) continue;
-    const place = findHostMapping(mapper, frame, readonly, taken);
-    if (place >= 0) take(handle, place);
-  }
   const describePlace = placeNames(mapper);
   return mappings.map((mapping) => {
-    const place = places.get(mapping.handle);
-    if (place !== undefined) return { ...mapping, place: describePlace(place) };
-    return mapping.state === 'mapped' && mapping.host ? { ...mapping, state: 'lost' } : mapping;
+    const { handle, host, frame, readonly, state } = mapping;
+    if (!host || frame === undefined) return mapping;
+    const place = mapper.machine.u32[(maptrackEntryOf(mapper, handle) + PLACE) >>> 2]!;
+    if (isMappedAt(mapper, place, frame, readonly)) {
+      return { ...mapping, place: describePlace(place) };
+    }
+    return state === 'mapped' ? { ...mapping, state: 'lost' } : mapping;
   });
 }
 

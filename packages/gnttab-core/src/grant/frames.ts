@@ -47,7 +47,8 @@ export function frameNamed(owner: Domain, frame: number): number {
 
 /** get_paged_frame(), the look-up: a machine frame, or a negative status. Whose it is, `takePage` will see. */
 export function pagedFrame(owner: Domain, frame: number): number {
-  return owner.translated ? pagedGfn(owner, frame) : frame;
+  if (owner.translated) return pagedGfn(owner, frame);
+  return frame < 0 ? GNTST_bad_page : frame;
 }
 
 function pagedGfn(owner: Domain, gfn: number): number {

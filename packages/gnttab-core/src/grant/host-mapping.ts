@@ -12,13 +12,12 @@ import {
   GNTST_okay,
 } from '../abi/grant-table.ts';
 import { INVALID_MFN } from '../machine/layout.ts';
-import type { Domain } from '../machine/machine.ts';
+import type { Domain, Machine } from '../machine/machine.ts';
 import {
   addPage,
   clearP2m,
   entryFrame,
   entryType,
-  filledGfns,
   MAX_GFN,
   p2m_grant_map_ro,
   p2m_grant_map_rw,
@@ -45,7 +44,6 @@ import {
   pteHigh,
   pteLo,
   pteLow,
-  presentPtes,
   PTE_SIZE,
   replacePte,
   replacePteOf,
@@ -110,29 +108,34 @@ function createP2mMapping(mapper: Domain, gfn: number, frame: number, flags: num
 }
 
 /**
+ * The place of the entry of `newAddr`, which unmap_and_replace moves; NO_PLACE if there is none that could be: only page
+ * tables have them, and not for a mapping that was made by naming the entry itself.
+ */
+export function donorPlace(mapper: Domain, newAddr: number, flags: number): number {
+  if (mapper.translated || (flags & GNTMAP_contains_pte) !== 0) return NO_PLACE;
+  return hostPlace(mapper, newAddr, GNTMAP_host_map);
+}
+
+/**
  * replace_grant_host_mapping(): takes the mapping of `frame` away from a place, if there is one of exactly that frame and
- * access, and puts the entry of `newAddr` there, if that is not 0. That entry is gone whatever happens.
+ * access, and puts the entry of the place `donor` there, if that is not NO_PLACE. That entry is gone whatever happens.
  *
+ * @param frame INVALID_MFN: of the mapping nothing is left; then only an empty place can be filled
  * @param flags GNTMAP_* that the handle remembers
  */
 export function replaceHostMapping(
   mapper: Domain,
   place: number,
   frame: number,
-  newAddr: number,
+  donor: number,
   flags: number,
 ): number {
+  if (frame === INVALID_MFN && donor === NO_PLACE) return GNTST_okay;
   const readonly = (flags & GNTMAP_readonly) !== 0;
-  if (newAddr === 0) {
-    return mapper.translated
-      ? destroyP2mMapping(mapper, place, frame, readonly)
-      : replacePvMapping(mapper, place, frame, readonly, 0, 0);
-  }
-  if (mapper.translated || (flags & GNTMAP_contains_pte) !== 0) return GNTST_general_error;
+  if (mapper.translated) return destroyP2mMapping(mapper, place, frame, readonly);
+  if (donor === NO_PLACE) return replacePvMapping(mapper, place, frame, readonly, 0, 0);
   const { machine } = mapper;
-  const donor = pteAddress(mapper, newAddr);
-  if (donor < 0) return GNTST_general_error;
-  const { lo, hi } = stealPte(machine, donor);
+  const { lo, hi } = stealPte(machine, donor * PTE_SIZE);
   const status = replacePvMapping(mapper, place, frame, readonly, lo, hi);
   if (status !== GNTST_okay) dropPte(machine, lo, hi);
   return status;
@@ -147,10 +150,17 @@ function replacePvMapping(
   hi: number,
 ): number {
   if (place === NO_PLACE) return GNTST_general_error;
+  const address = place * PTE_SIZE;
+  const { machine } = mapper;
+  if (frame === INVALID_MFN) return fillPte(machine, address, lo, hi);
   const access = readonly ? _PAGE_PRESENT : _PAGE_PRESENT | _PAGE_RW;
-  return replacePteOf(mapper.machine, place * PTE_SIZE, frame, access, lo, hi)
-    ? GNTST_okay
-    : GNTST_general_error;
+  return replacePteOf(machine, address, frame, access, lo, hi) ? GNTST_okay : GNTST_general_error;
+}
+
+function fillPte(machine: Machine, address: MachineAddress, lo: number, hi: number): number {
+  if ((pteLo(machine, address) & _PAGE_PRESENT) !== 0) return GNTST_general_error;
+  replacePte(machine, address, lo, hi);
+  return GNTST_okay;
 }
 
 function destroyP2mMapping(mapper: Domain, gfn: number, frame: number, readonly: boolean): number {
@@ -177,20 +187,6 @@ export function isMappedAt(
   // What a domain maps of its own has no NX, unless it asks for that.
   const granted = (hi & _PAGE_NX_HI) !== 0 && (lo & (_PAGE_PRESENT | _PAGE_RW)) === access;
   return granted && pteFrame(lo, hi) === frame;
-}
-
-/** A place where the domain maps `frame` as somebody's grant with this access, none of `taken`; -1 if there is none. */
-export function findHostMapping(
-  mapper: Domain,
-  frame: number,
-  readonly: boolean,
-  taken: ReadonlySet<number>,
-): number {
-  for (const place of mapper.translated ? filledGfns(mapper) : presentPtes(mapper)) {
-    const at = mapper.translated ? place : place / PTE_SIZE;
-    if (!taken.has(at) && isMappedAt(mapper, at, frame, readonly)) return at;
-  }
-  return -1;
 }
 
 /** Has a mapping show another frame, whose references the caller has taken; INVALID_MFN is none. */

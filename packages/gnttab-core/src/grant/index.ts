@@ -11,6 +11,7 @@ export type {
   PinnedGrant,
 } from './describe-entry.ts';
 export type { DescribedMapping, MappingPlace } from './describe-mappings.ts';
+export { frameNamed } from './frames.ts';
 export { GnttabMapGrantRef, mapGrantRef } from './map.ts';
 export { granterOf, initMaptrack, maptrackEntryOf, nrMaptrackEntries } from './maptrack.ts';
 export { cacheFlushEnabled, transferEnabled } from './options.ts';

@@ -7,9 +7,8 @@ import {
   GNTMAP_device_map,
   GNTMAP_host_map,
   GNTMAP_readonly,
-  GNTST_okay,
-  GTF_reading,
-  GTF_writing,
+  GTF_accept_transfer,
+  GTF_type_mask,
 } from '../abi/grant-table.ts';
 import { COUNTER } from '../machine/counters.ts';
 import {
@@ -22,17 +21,11 @@ import { INVALID_MFN, machineHeader } from '../machine/layout.ts';
 import type { Domain } from '../machine/machine.ts';
 import { frameAddress, PAGE_SIZE } from '../machine/page.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
-import { ACT } from './active.ts';
-import {
-  findHostMapping,
-  hostPlace,
-  isMappedAt,
-  replaceHostMapping,
-  retargetHostMapping,
-} from './host-mapping.ts';
-import { granterOf, maptrackEntryOf, nrMaptrackEntries, putMaptrackHandle } from './maptrack.ts';
-import { hasHostMapping } from './places.ts';
-import { MAPTRACK_revoked, maptrackEntry } from './structs.ts';
+import { ACT, pinIncrement } from './active.ts';
+import { isMappedAt, retargetHostMapping } from './host-mapping.ts';
+import { granterOf, maptrackEntryOf, nrMaptrackEntries } from './maptrack.ts';
+import { reduceStatusForPin } from './status.ts';
+import { MAPTRACK_revoked, maptrackEntry, NO_PLACE } from './structs.ts';
 import { activeEntryAcquire, activeEntryRelease, sharedEntryOf, statusWordOf } from './table.ts';
 
 /**
@@ -45,29 +38,44 @@ const { ref: REF, flags: FLAGS, place: PLACE } = maptrackEntry.offset;
 const HALVES = GNTMAP_host_map | GNTMAP_device_map;
 
 /**
- * Puts a limit on the present use of a grant and returns its number, which is void once the last pin is gone; 0 if the
- * grant is not in use.
+ * Closes a grant, so that no use of it begins any more, and puts a limit on the present one. Returns its number, which is
+ * void once the last pin is gone; 0 if the grant is not in use. More mappings may join a use that goes on: they are part
+ * of it. Its granter may grant anew by the same reference, and that is another use.
  */
 export function limitUse(granter: Domain, ref: number): number {
   const active = activeEntryAcquire(granter, ref);
   if (active === 0) return 0;
   const { u16, u32 } = granter.machine;
+  const used = u32[(active + ACT.pin) >>> 2] !== 0;
   let limit = 0;
-  if (u32[(active + ACT.pin) >>> 2] !== 0) {
+  if (used) {
     limit = u16[(active + ACT.limit) >>> 1]!;
     // Its first limit counts: a later one does not lift it.
     if (limit === 0)
       limit = (Atomics.add(u32, machineHeader.offset.grant_limits >>> 2, 1) % 0xffff) + 1;
     u16[(active + ACT.limit) >>> 1] = limit;
   }
+  closeEntry(granter, ref, used);
   activeEntryRelease(granter, active);
   return limit;
 }
 
 /**
- * The limit is over: if the grant is still in the same use it is taken back. All its mappings end, its entry becomes
- * invalid, and its granter may reuse the page. Returns the mappings that ended; 0 if the use was over before. Handles
- * stay good for the unmap that their owner will make.
+ * The entry permits nothing any more. In use it keeps its other flags: with GTF_readonly gone a reader could get to write.
+ * One that accepts a transfer is no use of a page of its granter's, and stays.
+ */
+function closeEntry(granter: Domain, ref: number, used: boolean): void {
+  const { native } = granter.machine;
+  const shared = sharedEntryOf(granter, ref);
+  if ((native.load(shared) & GTF_type_mask) === GTF_accept_transfer) return;
+  native.and16(shared, used ? ~GTF_type_mask & 0xffff : 0);
+}
+
+/**
+ * The limit is over: if the grant is still in the same use it is taken back. All its mappings end, and their pins; once
+ * there are no others its entry is invalid, and its granter may reuse the page. A copy under way has a pin of its own, as
+ * long as its hypercall lasts. Returns the mappings that ended; 0 if the use was over before. Handles stay good for the
+ * unmap that their owner will make.
  */
 export function revokeUse(
   granter: Domain,
@@ -76,28 +84,37 @@ export function revokeUse(
   then: AfterRevocation,
 ): number {
   const { machine } = granter;
-  const { native } = machine;
   const { u16, u32 } = machine;
   const active = activeEntryAcquire(granter, ref);
   if (active === 0) return 0;
-  const used = u32[(active + ACT.pin) >>> 2] !== 0;
+  const pin = u32[(active + ACT.pin) >>> 2]!;
   let ended = 0;
-  if (used && u16[(active + ACT.limit) >>> 1] === limit) {
+  if (pin !== 0 && u16[(active + ACT.limit) >>> 1] === limit) {
     const dom = u16[(active + ACT.domid) >>> 1]!;
     const mapper = machine.domainById(dom);
     const frame = u32[(active + ACT.frame) >>> 2]!;
-    if (mapper !== undefined) ended = endMappings(mapper, granter, ref, frame, then);
-    // Every pin was a mapping's: copies are over when their hypercall is.
-    u32[(active + ACT.pin) >>> 2] = 0;
-    native.and16(sharedEntryOf(granter, ref), 0);
-    native.and16(statusWordOf(granter, ref), ~(GTF_reading | GTF_writing) & 0xffff);
-    granter.count(COUNTER.revocations);
-    machine.trace.emit(TRACE.grantRevoke, granter.id, ref, dom, ended, then === 'fault' ? 0 : 1);
+    const over = mapper === undefined ? NONE : endMappings(mapper, granter, ref, frame, then);
+    ended = over.mappings;
+    const left = pin - over.pins;
+    u32[(active + ACT.pin) >>> 2] = left;
+    reduceStatusForPin(machine, statusWordOf(granter, ref), left, false);
+    closeEntry(granter, ref, left !== 0);
+    if (ended > 0) {
+      granter.count(COUNTER.revocations);
+      machine.trace.emit(TRACE.grantRevoke, granter.id, ref, dom, ended, then === 'fault' ? 0 : 1);
+    }
   }
   activeEntryRelease(granter, active);
   machine.reap();
   return ended;
 }
+
+/** What ended: mappings, and their pins as they are added up in an active entry. */
+interface Ended {
+  mappings: number;
+  pins: number;
+}
+const NONE: Readonly<Ended> = { mappings: 0, pins: 0 };
 
 function endMappings(
   mapper: Domain,
@@ -105,22 +122,24 @@ function endMappings(
   ref: number,
   frame: number,
   then: AfterRevocation,
-): number {
+): Ended {
   const { machine } = mapper;
   const { u8, u32 } = machine;
   const copy = then === 'private-copy' ? privateCopy(mapper, frame) : INVALID_MFN;
-  let ended = 0;
+  const ended = { mappings: 0, pins: 0 };
   for (let handle = 0; handle < nrMaptrackEntries(mapper); handle++) {
     const entry = maptrackEntryOf(mapper, handle);
     const ours = isLive(mapper, entry) && u32[(entry + REF) >>> 2] === ref;
     if (!ours || granterOf(mapper, entry) !== granter) continue;
     const flags = u8[entry + FLAGS]!;
     const writable = (flags & GNTMAP_readonly) === 0;
-    if ((flags & GNTMAP_host_map) !== 0) endHostMapping(mapper, entry, frame, copy, writable);
+    const host = (flags & GNTMAP_host_map) !== 0;
+    const shown = host ? endHostMapping(mapper, entry, frame, copy, writable) : INVALID_MFN;
     if ((flags & GNTMAP_device_map) !== 0) putPageFor(machine, frame, writable);
-    u32[(entry + REF) >>> 2] = copy;
+    u32[(entry + REF) >>> 2] = shown;
     u8[entry + FLAGS] = flags | MAPTRACK_revoked;
-    ended += 1;
+    ended.mappings += 1;
+    ended.pins += pinIncrement(flags);
   }
   // From here on its mappings alone keep the copy.
   if (copy !== INVALID_MFN) releaseAllocation(machine, copy);
@@ -142,59 +161,21 @@ function privateCopy(mapper: Domain, frame: number): number {
   return copy;
 }
 
-/** The host mapping of a handle shows the copy from now on, or nothing. */
+/** The host mapping of a handle shows the copy from now on, or nothing: INVALID_MFN. Returns which. */
 function endHostMapping(
   mapper: Domain,
   entry: number,
   frame: number,
   copy: number,
   writable: boolean,
-): void {
-  const { machine } = mapper;
-  let place = machine.u32[(entry + PLACE) >>> 2]!;
-  // Not there: then it may be another that nobody claims, as unmap accepts any equal one for a handle.
-  if (!isMappedAt(mapper, place, frame, !writable)) {
-    place = findHostMapping(mapper, frame, !writable, placesOf(mapper, entry));
-  }
-  // Overwritten by its owner: the reference went then, and only the pin was left.
-  if (place < 0) return;
-  const has = copy !== INVALID_MFN && getPageFor(machine, copy, mapper.id, writable);
-  retargetHostMapping(mapper, place, has ? copy : INVALID_MFN);
-}
-
-/** Places of the domain's other mappings. */
-function placesOf(mapper: Domain, except: number): Set<number> {
-  const places = new Set<number>();
-  for (let handle = 0; handle < nrMaptrackEntries(mapper); handle++) {
-    const entry = maptrackEntryOf(mapper, handle);
-    if (entry === except || !hasHostMapping(mapper, entry)) continue;
-    places.add(mapper.machine.u32[(entry + PLACE) >>> 2]!);
-  }
-  return places;
-}
-
-/** Unmaps what was taken back: the private copy, or nothing. The caller's handle is over like any other. */
-export function unmapRevoked(
-  mapper: Domain,
-  handle: number,
-  entry: number,
-  hostAddr: number,
-  devBusAddr: number,
-  newAddr: number,
 ): number {
-  const { u8, u32 } = mapper.machine;
-  const flags = u8[entry + FLAGS]!;
-  const copy = u32[(entry + REF) >>> 2]!;
-  const host = hostAddr !== 0 ? flags & GNTMAP_host_map : 0;
-  const device = devBusAddr !== 0 ? flags & GNTMAP_device_map : 0;
-  if (host !== 0 && copy !== INVALID_MFN) {
-    const place = hostPlace(mapper, hostAddr, flags);
-    const status = replaceHostMapping(mapper, place, copy, newAddr, flags);
-    if (status !== GNTST_okay) return status;
-  }
-  const left = flags & ~(host | device);
-  const gone = (left & HALVES) === 0;
-  u8[entry + FLAGS] = gone ? 0 : left;
-  if (gone) putMaptrackHandle(mapper, handle);
-  return GNTST_okay;
+  const { machine } = mapper;
+  const place = machine.u32[(entry + PLACE) >>> 2]!;
+  // Overwritten by its owner: the reference went then, and only the pin was left. What else maps the frame is not it.
+  const there = isMappedAt(mapper, place, frame, !writable);
+  const has = there && copy !== INVALID_MFN && getPageFor(machine, copy, mapper.id, writable);
+  const shown = has ? copy : INVALID_MFN;
+  if (there) retargetHostMapping(mapper, place, shown);
+  if (!has) machine.u32[(entry + PLACE) >>> 2] = NO_PLACE;
+  return shown;
 }

@@ -49,7 +49,7 @@ export const maptrackEntry = struct(
 );
 /**
  * grant_mapping.flags, not in Xen: the grant was taken back while it was mapped. The entry has no pins any more and waits
- * for its unmap; `ref` is the frame of the private copy that is mapped instead, INVALID_MFN if nothing is.
+ * for its unmap; `ref` is the frame of the private copy that is mapped at `place` instead, INVALID_MFN if nothing is.
  */
 export const MAPTRACK_revoked = 0x80;
 /** grant_mapping.place: the mapping is nowhere any more, and only its pin is left. */
@@ -70,7 +70,6 @@ export const GNTPIN_hstr_mask = 0xff00;
 export const GNTPIN_devw_inc = 1 << 16;
 export const GNTPIN_devw_mask = 0xff_0000;
 export const GNTPIN_devr_inc = 1 << 24;
-export const GNTPIN_devr_mask = 0xff00_0000;
 export const GNTPIN_writers = GNTPIN_hstw_mask | GNTPIN_devw_mask;
 
 /** A counter whose top bit is set takes no more references. */

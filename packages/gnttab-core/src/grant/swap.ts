@@ -32,7 +32,8 @@ export function swapGrantRef(domain: Domain, op: GnttabSwapGrantRef): void {
 function swap(domain: Domain, refA: number, refB: number): number {
   const { u32, u16 } = domain.machine;
   const entries = nrGrantEntries(domain);
-  if (refA >= entries || refB >= entries) return GNTST_bad_gntref;
+  const valid = (ref: number) => ref >>> 0 === ref && ref < entries;
+  if (!valid(refA) || !valid(refB)) return GNTST_bad_gntref;
   if (refA === refB) return GNTST_okay;
   const pinned = (ref: number) => u32[(activeEntryOf(domain, ref) + ACT.pin) >>> 2] !== 0;
   if (pinned(refA) || pinned(refB)) return GNTST_eagain;

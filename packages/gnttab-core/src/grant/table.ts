@@ -41,6 +41,7 @@ const SHARED_PER_STATUS_FRAME = STATUS_PER_PAGE / GRANT_PER_PAGE_V2;
 const INITIAL_NR_GRANT_FRAMES = 1;
 const MAX_LISTED = 1024;
 
+/** What a domain's grant table may grow to (struct xen_domctl_createdomain, and the command line's `gnttab=`). */
 export interface GrantTableLimits {
   /** Shared frames at most (gnttab_max_frames). Default 64: 32,768 entries of version 1. */
   maxGrantFrames?: number;
@@ -94,7 +95,7 @@ const statusFramesFor = (sharedFrames: number): number =>
  * gnttab_grow_table(): at least `frames` shared frames, and in version 2 their status frames; all or nothing. The caller
  * holds the write lock, or nobody knows the domain.
  */
-export function growTable(domain: Domain, frames: number): boolean {
+function growTable(domain: Domain, frames: number): boolean {
   const { base } = domain;
   const { u32 } = domain.machine;
   if (frames > maxGrantFrames(domain)) return false;
@@ -232,7 +233,7 @@ export function activeEntryOf({ machine, base }: Domain, ref: number): number {
 export function activeEntryAcquire(domain: Domain, ref: number): number {
   const { native } = domain.machine;
   native.readLock(domain.base + LOCK);
-  if (ref < nrGrantEntries(domain)) {
+  if (ref >>> 0 === ref && ref < nrGrantEntries(domain)) {
     const active = activeEntryOf(domain, ref);
     native.spinLock(active + ENTRY_LOCK);
     return active;
@@ -280,7 +281,7 @@ export function sharedFramesIdle(domain: Domain): boolean {
 }
 
 /** The same of status frames alone. */
-export function statusFramesIdle(domain: Domain): boolean {
+function statusFramesIdle(domain: Domain): boolean {
   for (let i = 0; i < nrStatusFrames(domain); i++) {
     if (referenceCount(domain.machine, statusFrameAt(domain, i)) > 1) return false;
   }

@@ -13,7 +13,7 @@ import {
   GTF_transfer_completed,
 } from '../abi/grant-table.ts';
 import { COUNTER } from '../machine/counters.ts';
-import type { Domain } from '../machine/machine.ts';
+import type { Domain, Machine } from '../machine/machine.ts';
 import {
   allocFreePage,
   assignReserved,
@@ -23,7 +23,7 @@ import {
   unreservePage,
 } from '../machine/frame-table.ts';
 import { DOMAIN, INVALID_MFN } from '../machine/layout.ts';
-import { gfnToMfn, p2m_ram_rw, setP2m } from '../machine/p2m.ts';
+import { addPage, gfnToMfn, p2m_ram_rw } from '../machine/p2m.ts';
 import { frameAddress, PAGE_SHIFT, PAGE_SIZE } from '../machine/page.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
 import { grantedFrame, setGrantedFrame } from './frames.ts';
@@ -73,14 +73,14 @@ function transferOne(caller: Domain, op: GnttabTransfer): number {
 }
 
 /**
- * A stolen frame as the receiver can have it: where its addresses are too narrow for this one, the contents move to one
- * that is not, or are lost with INVALID_MFN. A version 1 entry holds 32 bits of frame number, more than the machine has.
+ * A stolen frame as the receiver can have it: where its addresses are too narrow for this one, or the frame lies in memory
+ * that a guest has brought, the contents move to another, or are lost with INVALID_MFN. A version 1 entry holds 32 bits of frame number, more than the machine has.
  */
 function withinReach(receiver: Domain, frame: number): number {
   const { machine, base } = receiver;
   const bits = machine.u32[(base + DOMAIN.address_bits) >>> 2]!;
   const limit = bits === 0 ? INVALID_MFN : 2 ** Math.max(bits - PAGE_SHIFT, 0);
-  if (frame < limit) return frame;
+  if (frame < limit && canChangeHands(machine, frame)) return frame;
   const low = allocFreePage(machine, limit);
   if (low !== INVALID_MFN) {
     machine.copyBytes(frameAddress(low), frameAddress(frame), PAGE_SIZE);
@@ -89,12 +89,18 @@ function withinReach(receiver: Domain, frame: number): number {
   return low;
 }
 
+/** Nobody has the frame's memory but through the machine: a guest that brought its own would go on seeing it. */
+function canChangeHands(machine: Machine, frame: number): boolean {
+  const bank = machine.bank(frame);
+  return !bank.foreign || bank.memory.trusted === true;
+}
+
 /** gnttab_prepare_for_transfer(): commits the entry, if it says exactly "accept a transfer from this domain". */
 function prepareForTransfer(receiver: Domain, domid: number, ref: number): boolean {
   const { native } = receiver.machine;
   native.readLock(receiver.base + GT.lock);
   let committed = false;
-  if (ref < nrGrantEntries(receiver)) {
+  if (ref >>> 0 === ref && ref < nrGrantEntries(receiver)) {
     const shared = sharedEntryOf(receiver, ref);
     const expected = (domid << 16) | GTF_accept_transfer;
     let seen = receiver.machine.i32[shared >>> 2]!;
@@ -124,7 +130,7 @@ function complete(receiver: Domain, domid: number, ref: number, frame: number): 
   if (valid && machine.i32[shared >>> 2] === committed) {
     const version = grantVersion(receiver);
     if (!receiver.translated) setGrantedFrame(machine, shared, version, frame);
-    else setP2m(receiver, grantedFrame(machine, shared, version), frame, p2m_ram_rw);
+    else addPage(receiver, grantedFrame(machine, shared, version), frame, p2m_ram_rw);
     native.or16(shared, GTF_transfer_completed);
   }
   native.readUnlock(receiver.base + GT.lock);

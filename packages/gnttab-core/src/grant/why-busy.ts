@@ -57,7 +57,7 @@ export function explainEnd(
       (flag) => `${reference} cannot end: ${flag} was set by ${granter} itself`,
     ),
     ...(grant.pinned?.limited
-      ? [`${reference} has a time limit: then it is taken back, if it is still in this use`]
+      ? [`${reference} has a time limit: nobody new gets in, and when it is over this use ends`]
       : []),
   ];
 }

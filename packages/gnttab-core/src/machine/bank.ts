@@ -10,6 +10,11 @@ import { BANK_PAGES, PAGE_SIZE } from './page.ts';
 export interface BankMemory {
   /** The bytes. May be a different, bigger buffer at every look (a guest's memory that grows). */
   readonly buffer: ArrayBufferLike;
+  /**
+   * Only the hypervisor has this buffer: nobody writes to it but through the machine, so it can hold page tables, and its
+   * frames can change hands. A guest that has its own buffer keeps what it gives away.
+   */
+  readonly trusted?: boolean;
   /** Told after somebody other than the owner wrote (an emulator's code cache may hold the page). */
   written?(offsetBytes: number, lengthBytes: number): void;
 }

@@ -32,6 +32,7 @@ const {
 // Constants of this module: V8 folds them into the code, what is imported it does not.
 const COUNT_MASK = PGC_count_mask;
 const WRITABLE = PGT_writable_page;
+const XEN_HEAP = PGC_xen_heap;
 /** The count of a frame of the hypervisor's own that nobody else has a reference to. */
 const XEN_ONLY = PGC_allocated | PGC_xen_heap | 1;
 
@@ -212,12 +213,21 @@ export function getPageAndType(
 export function putPage(machine: Machine, frame: number): void {
   const left = machine.native.putPage(machine.pageInfo(frame));
   if ((left & COUNT_MASK) === 0) freeLastReference(machine, frame, left);
+  else if ((left & XEN_HEAP) !== 0) noteIdle(machine, frame, left);
 }
 
 /** put_page_and_type(). */
 function putPageAndType(machine: Machine, frame: number): void {
   const left = machine.native.putPageAndType(machine.pageInfo(frame));
   if ((left & COUNT_MASK) === 0) freeLastReference(machine, frame, left);
+  else if ((left & XEN_HEAP) !== 0) noteIdle(machine, frame, left);
+}
+
+/** A frame that Xen shares with a domain is nobody else's any more: a dying domain may have waited for that. */
+function noteIdle(machine: Machine, frame: number, count: number): void {
+  if ((count & COUNT_MASK) !== 1) return;
+  const owner = machine.domainById(machine.u16[(machine.pageInfo(frame) + OWNER) >>> 1]!);
+  if (owner?.isDying === true) machine.emptied.push(owner);
 }
 
 /** get_page(), and where the use is a writable one get_page_and_type(PGT_writable_page). */

@@ -183,17 +183,18 @@ export class Machine {
    * Byte offset in bank 0 of a frame's struct page_info, or 0 if there is no such frame (mfn_valid fails).
    */
   pageInfo(frame: number): number {
-    return frame < this.#heapPages
+    return frame >>> 0 === frame && frame < this.#heapPages
       ? this.#heapFrameTable + frame * PAGE_INFO_SIZE
       : this.#foreignPageInfo(frame);
   }
 
   #foreignPageInfo(frame: number): number {
     // A guest may name any 64-bit number.
-    if (frame > 0xffff_ffff) return 0;
+    if (frame >>> 0 !== frame) return 0;
     const index = frame >>> BANK_SHIFT;
     const { u32 } = this;
-    if (index >= u32[NR_BANKS >>> 2]!) return 0;
+    // Another handle may have added a bank whose memory this one has not.
+    if (index >= u32[NR_BANKS >>> 2]! || index >= this.banks.length) return 0;
     const entry = BANKS + index * bankEntry.size;
     const page = frame & 0xffff;
     if (page >= u32[(entry + BANK_PAGE_COUNT) >>> 2]!) return 0;
@@ -285,6 +286,11 @@ export class Domain {
 
   noteSelfMap(): void {
     this.machine.u16[(this.base + DOMAIN.flags) >>> 1]! |= DOMAIN_maps_itself;
+  }
+
+  /** Virtual CPUs. */
+  get vcpus(): number {
+    return this.machine.u32[(this.base + DOMAIN.nr_vcpus) >>> 2]!;
   }
 
   /** Pages the domain owns. */

@@ -196,7 +196,8 @@ export function mapOwnFrame(
 
 /**
  * A frame of the domain's becomes its L1 table for the 2 MiB at `va`, as a PV guest brings its own page tables: from now
- * on it is typed, so nobody maps or copies to it writably. False if there is a table, or the frame is in other use.
+ * on it is typed, so nobody maps or copies to it writably. False if there is a table, or the frame is in other use, has
+ * entries already, or lies in memory that the guest can write without asking (see BankMemory.trusted).
  */
 export function linkL1(domain: Domain, va: number, frame: number): boolean {
   const { machine } = domain;
@@ -206,7 +207,22 @@ export function linkL1(domain: Domain, va: number, frame: number): boolean {
   const word = rootWord(u32[(domain.base + DOMAIN.pt_root) >>> 2]!, page >>> L1_SHIFT);
   if (u32[word] !== 0 || !getPageAndType(machine, frame, domain.id, PGT_l1_page_table))
     return false;
+  if (!isEmpty(machine, frame)) {
+    putPageFor(machine, frame, true);
+    return false;
+  }
   u32[word] = frame;
+  return true;
+}
+
+/** No entry of the table is present, and none can be but by way of us. */
+function isEmpty(machine: Machine, frame: number): boolean {
+  const bank = machine.bank(frame);
+  if (bank.foreign && bank.memory.trusted !== true) return false;
+  for (let entry = 0; entry < L1_ENTRIES; entry++) {
+    if ((pteLo(machine, frameAddress(frame) + entry * PTE_SIZE) & _PAGE_PRESENT) !== 0)
+      return false;
+  }
   return true;
 }
 
@@ -215,19 +231,6 @@ export function guestPte(domain: Domain, address: MachineAddress): MachineAddres
   const aligned = address % PTE_SIZE === 0;
   const frame = Math.floor(address / 2 ** PAGE_SHIFT);
   return aligned && isPageTable(domain.machine, frame, domain.id) ? address : -1;
-}
-
-/** Machine addresses of the entries that are present. */
-export function* presentPtes(domain: Domain): Generator<MachineAddress> {
-  const { machine } = domain;
-  const root = machine.u32[(domain.base + DOMAIN.pt_root) >>> 2]!;
-  for (let leaf = 0; leaf < ROOT_ENTRIES; leaf++) {
-    const l1 = machine.u32[rootWord(root, leaf)]!;
-    for (let entry = 0; l1 !== 0 && entry < L1_ENTRIES; entry++) {
-      const address = frameAddress(l1) + entry * PTE_SIZE;
-      if ((pteLo(machine, address) & _PAGE_PRESENT) !== 0) yield address;
-    }
-  }
 }
 
 /** Drops every mapping of the table, and the table's claim on the L1 frames that are the domain's own. */
