@@ -31,8 +31,12 @@ export const structs: readonly DeclaredStruct[] = exported
   .map(([, value]) => value)
   .filter(isStruct);
 
+/** Constants of Xen 4.5's headers that later ones dropped, with the value they had. */
+export const dropped: Readonly<Record<string, number>> = { GNTMAP_can_fail: 1 << 5 };
+
+/** Constants that the headers of today have. */
 export const constants: readonly (readonly [string, Constant])[] = exported.filter(
-  (entry): entry is readonly [string, Constant] => isConstant(entry[1]),
+  (entry): entry is readonly [string, Constant] => isConstant(entry[1]) && !(entry[0] in dropped),
 );
 
 /** As C names it: `struct gnttab_copy`. */

@@ -92,7 +92,7 @@ export const GNTMAP_readonly = 0x4;
 export const GNTMAP_application_map = 0x8;
 /** `host_addr` is the machine address of the PTE to write, not a virtual address. */
 export const GNTMAP_contains_pte = 0x10;
-/** The mapping may fail, and the caller is prepared for it: nothing is assumed either way. */
+/** The mapping may fail, and the caller is prepared for it. In headers up to Xen 4.5 or so; Xen does not look at it. */
 export const GNTMAP_can_fail = 0x20;
 export const _GNTMAP_guest_avail0 = 16;
 export const GNTMAP_guest_avail_mask = 0xffff_0000;

@@ -136,8 +136,9 @@ export class GuestMemory implements AddressSpace {
 
   /** What a grant entry or a copy's gmfn takes for a page: its mfn (PV) or gfn (translated); INVALID_MFN if it is empty. */
   frameOf(page: GuestPage): number {
-    const mfn = this.mfnOf(page);
-    return mfn !== INVALID_MFN && this.#domain.translated ? page.gfn : mfn;
+    const mfn = gfnToMfn(this.#domain, page.gfn);
+    if (!this.#domain.translated) return mfn;
+    return mfn === INVALID_MFN ? INVALID_MFN : page.gfn;
   }
 
   /** The page that `frameOf` gives this frame for; a number that is no page's if there is none. */
