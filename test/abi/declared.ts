@@ -13,8 +13,9 @@ export type DeclaredStruct = Readonly<Record<Abi, Struct<Table>>>;
 /** The value of a constant, where need be by ABI. */
 export type Constant = number | bigint | string | Readonly<Record<Abi, number>>;
 
-const exported: readonly (readonly [string, unknown])[] = [core, blkif, netif, xenstore].flatMap(
-  (module) => Object.entries(module),
+/** Everything, by name. */
+export const exported: ReadonlyMap<string, unknown> = new Map(
+  [core, blkif, netif, xenstore].flatMap((module) => Object.entries<unknown>(module)),
 );
 
 const byAbi = (value: unknown): value is Readonly<Record<Abi, unknown>> =>
@@ -27,16 +28,15 @@ const isConstant = (value: unknown): value is Constant =>
   ['number', 'bigint', 'string'].includes(typeof value) ||
   (byAbi(value) && typeof value.x86_64 === 'number');
 
-export const structs: readonly DeclaredStruct[] = exported
-  .map(([, value]) => value)
-  .filter(isStruct);
+export const structs: readonly DeclaredStruct[] = [...exported.values()].filter(isStruct);
 
 /** Constants of Xen 4.5's headers that later ones dropped, with the value they had. */
-export const dropped: Readonly<Record<string, number>> = { GNTMAP_can_fail: 1 << 5 };
+export const dropped: readonly (readonly [string, number])[] = [['GNTMAP_can_fail', 1 << 5]];
+const droppedNames = new Set(dropped.map(([name]) => name));
 
 /** Constants that the headers of today have. */
-export const constants: readonly (readonly [string, Constant])[] = exported.filter(
-  (entry): entry is readonly [string, Constant] => isConstant(entry[1]) && !(entry[0] in dropped),
+export const constants: readonly (readonly [string, Constant])[] = [...exported].filter(
+  (entry): entry is [string, Constant] => isConstant(entry[1]) && !droppedNames.has(entry[0]),
 );
 
 /** As C names it: `struct gnttab_copy`. */
