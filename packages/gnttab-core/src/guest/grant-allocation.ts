@@ -3,6 +3,7 @@ import { COUNTER } from '../machine/counters.ts';
 import { INVALID_MFN } from '../machine/layout.ts';
 import type { Domain } from '../machine/machine.ts';
 import type { GrantRef } from '../machine/page.ts';
+import type { Trace } from '../machine/trace.ts';
 import type { Hypercalls } from '../hypercall/hypercalls.ts';
 import { GrantError } from './errors.ts';
 import type { GrantEntries, GrantVersion } from './grant-entries.ts';
@@ -29,6 +30,8 @@ export abstract class GrantAllocation {
   protected readonly memory: GuestMemory;
   /** What Xen looks at. */
   protected readonly entries: GrantEntries;
+  /** Where it is written down. */
+  protected readonly trace: Trace;
   /** Who holds which. */
   protected readonly pool: ReferencePool;
 
@@ -41,6 +44,7 @@ export abstract class GrantAllocation {
   ) {
     this.domain = domain;
     this.memory = memory;
+    this.trace = domain.machine.trace;
     const Entries = ENTRIES.get(version);
     if (Entries === undefined) {
       throw new RangeError(
@@ -121,7 +125,7 @@ export abstract class GrantAllocation {
     this.pool.states.begin(ref, state, gfn);
     this.memory.share(gfn);
     if (state === GRANTED) this.domain.count(COUNTER.grants);
-    this.domain.machine.trace.emit(kind, this.domain.id, ref, domid, a, b, c);
+    this.trace.emit(kind, this.domain.id, ref, domid, a, b, c);
   }
 
   /** It does so no longer, and is claimed. */

@@ -78,7 +78,7 @@ export abstract class GrantTransfers extends GrantAllocation {
     this.pool.states.check(ref, ACCEPTING);
     const frame = this.entries.endTransfer(ref);
     this.finish(ref);
-    this.domain.machine.trace.emit(TRACE.grantTransferEnd, this.domain.id, ref, frame ?? 0);
+    this.trace.emit(TRACE.grantTransferEnd, this.domain.id, ref, frame ?? 0);
     return frame;
   }
 }

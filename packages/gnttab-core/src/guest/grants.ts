@@ -174,7 +174,7 @@ export class GrantReferences extends GrantTransfers {
       this.finish(ref);
       this.domain.count(COUNTER.grantEnds);
     }
-    this.domain.machine.trace.emit(TRACE.grantEnd, this.domain.id, ref, ended ? 0 : 1);
+    this.trace.emit(TRACE.grantEnd, this.domain.id, ref, ended ? 0 : 1);
     return ended;
   }
 

@@ -55,8 +55,9 @@ export class ReferenceStates {
 
   /** From one state to another, with the page if it has one; throws as `check`. */
   change(ref: number, from: number, to: number): void {
-    this.check(ref, from);
-    this.#words[ref]! ^= (from ^ to) << STATE_SHIFT;
+    const word = this.#words[ref]!;
+    if (word >>> STATE_SHIFT !== from) this.#refuse(ref, from);
+    this.#words[ref] = word ^ ((from ^ to) << STATE_SHIFT);
   }
 
   /** A claimed reference grants or fills `page`; throws as `check`. */
