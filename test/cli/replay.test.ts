@@ -4,8 +4,8 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { folderWith, ringside } from './ringside.ts';
 
-const vector = (name: string): Uint8Array =>
-  readFileSync(new URL(`../vectors/gnttab/${name}.jsonl.gz`, import.meta.url));
+const vector = (name: string, kind = 'gnttab'): Uint8Array =>
+  readFileSync(new URL(`../vectors/${kind}/${name}.jsonl.gz`, import.meta.url));
 const plain = (name: string): string => gunzipSync(vector(name)).toString('utf8');
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 
@@ -30,7 +30,7 @@ const files = {
 const replay = (folder: string, ...words: string[]) =>
   ringside(folder, 'replay', 'gnttab', ...words);
 
-describe.concurrent('ringside replay gnttab', () => {
+describe.concurrent('ringside replay', () => {
   test('has a line for each file, and a total', async (context) => {
     const folder = folderWith(context, files);
     const ended = await replay(folder, 'swap.jsonl', 'random.jsonl.gz');
@@ -103,9 +103,32 @@ describe.concurrent('ringside replay gnttab', () => {
     );
   });
 
+  test('replays event channels', async (context) => {
+    const send = gunzipSync(vector('e_send_2l_64', 'evtchn')).toString('utf8');
+    const folder = folderWith(context, {
+      'send.jsonl': bytes(send),
+      'random.jsonl.gz': vector('r_fifo_00', 'evtchn'),
+      'forged.jsonl': bytes(
+        send.replace(
+          '"op":"send","args":{"port":1},"rc":0',
+          '"op":"send","args":{"port":1},"rc":-22',
+        ),
+      ),
+    });
+    const good = await ringside(folder, 'replay', 'evtchn', 'send.jsonl', 'random.jsonl.gz');
+    expect(good).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(good.stdout).toMatch(/\nsend\.jsonl +1 +210 +181 +0 +[^\n]+\nrandom\.jsonl\.gz +25 +/);
+
+    const bad = await ringside(folder, 'replay', 'evtchn', 'forged.jsonl');
+    expect(bad).toMatchObject({ exitCode: 1, stderr: 'ringside: 1 mismatch in 1 of 1 file\n' });
+    expect(bad.stdout).toMatch(
+      /\nforged\.jsonl:\d+: e_send_2l_64, step \d+: domain \d send[^\n]*\n {2}args {2}port 1\n {2}result\n {4}expected {2}-EINVAL \(-22\)\n {4}got {7}0\n$/,
+    );
+  });
+
   test.for<[string, number, string]>([
-    ['replay', 2, 'no command; commands: gnttab; see ringside replay --help'],
-    ['replay gnttb', 2, "unknown command 'gnttb' (Did you mean gnttab?); commands: gnttab"],
+    ['replay', 2, 'no command; commands: gnttab, evtchn; see ringside replay --help'],
+    ['replay gnttb', 2, "unknown command 'gnttb' (Did you mean gnttab?); commands: gnttab, evtchn"],
     ['replay gnttab', 2, "missing required argument 'file'"],
     ['replay gnttab --abi arm swap.jsonl', 2, 'Allowed choices are x86_64, i386.'],
     ['replay gnttab --differences none swap.jsonl', 2, 'Allowed: a whole number from 1'],
@@ -121,6 +144,9 @@ describe.concurrent('ringside replay gnttab', () => {
       'huge.jsonl: line 1.domains[0].frames: a whole number from 1 to 65536 expected, not 99999999999999',
     ],
     ['replay gnttab cut.jsonl', 1, 'cut.jsonl: line '],
+    ['replay evtchn', 2, "missing required argument 'file'"],
+    ['replay evtchn swap.jsonl', 1, 'swap.jsonl: line 1: unknown field format'],
+    ['replay evtchn --abi i386 swap.jsonl', 2, "unknown option '--abi'"],
     ['replay gnttab empty.jsonl', 1, 'empty.jsonl: line 1: the recording is empty'],
     ['replay gnttab damaged.jsonl.gz', 1, 'damaged.jsonl.gz: the gzip file is damaged'],
   ])('%s ends with %i', async ([words, exitCode, sentence], context) => {

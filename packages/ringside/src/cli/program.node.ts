@@ -6,7 +6,12 @@ import { disk, type DiskOptions } from './disk.node.ts';
 import { EXIT } from './errors.node.ts';
 import { type GrantsOptions, grants, labScenarios, parseTraceTime } from './grants.node.ts';
 import { net, type NetOptions } from './net.node.ts';
-import { type ReplayOptions, replayGnttab } from './replay.node.ts';
+import {
+  type GnttabReplayOptions,
+  replayEvtchn,
+  replayGnttab,
+  type ReplayOptions,
+} from './replay.node.ts';
 import { type Command, type CommonOptions, complain, Session } from './session.node.ts';
 import { parseCount, parseSeconds, parseSeed, parseSize } from './values.node.ts';
 
@@ -90,18 +95,22 @@ export async function runCommandLine(words: readonly string[]): Promise<number> 
   replay
     .summary('recordings of the genuine hypervisor, step by step')
     .description('Does what a recording did, and compares everything that a guest could see.');
-  output(replay.command('gnttab'))
+  recordings(replay.command('gnttab'))
     .summary('grant table operations')
     .description('Replays recordings of the genuine grant table code through the binary ABI.')
-    .argument('<file...>', 'JSON lines, plain or gzipped')
     .addOption(
       new Option('--abi <abi>', 'layout of arguments')
         .choices(['x86_64', 'i386'])
         .default('x86_64'),
     )
-    .option('--differences <n>', 'how many differences to show', parseCount, 5)
-    .action((files: string[], options: ReplayOptions) =>
+    .action((files: string[], options: GnttabReplayOptions) =>
       run('replay gnttab', options, (session) => replayGnttab(session, files, options)),
+    );
+  recordings(replay.command('evtchn'))
+    .summary('event channel operations')
+    .description('Replays recordings of the genuine event channel code through the binary ABI.')
+    .action((files: string[], options: ReplayOptions) =>
+      run('replay evtchn', options, (session) => replayEvtchn(session, files, options)),
     );
 
   for (const command of [program, ...program.commands, ...replay.commands]) {
@@ -122,6 +131,12 @@ function common(command: Commander): Commander {
   return output(command)
     .option('--seed <n>', 'make the run a function of this number: same seed, same run', parseSeed)
     .option('--trace <file.json>', 'write a trace that Perfetto opens');
+}
+
+function recordings(command: Commander): Commander {
+  return output(command)
+    .argument('<file...>', 'JSON lines, plain or gzipped')
+    .option('--differences <n>', 'how many differences to show', parseCount, 5);
 }
 
 function output(command: Commander): Commander {

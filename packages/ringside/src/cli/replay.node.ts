@@ -4,8 +4,10 @@ import * as crypto from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import {
   type Difference,
+  readEvtchnRecording,
   readGnttabRecording,
   RecordingError,
+  replayEvtchnTrace,
   replayGnttabTrace,
   type Sha256,
   type TraceResult,
@@ -18,9 +20,13 @@ import type { CommonOptions, Outcome, Session } from './session.node.ts';
 
 /** Options of `ringside replay`. */
 export interface ReplayOptions extends CommonOptions {
-  readonly abi: Abi;
   /** How many differences are shown. */
   readonly differences: number;
+}
+
+/** Options of `ringside replay gnttab`. */
+export interface GnttabReplayOptions extends ReplayOptions {
+  readonly abi: Abi;
 }
 
 /** What one kind of recording is read and replayed with. */
@@ -28,19 +34,36 @@ interface Kind<Trace> {
   readonly read: (recording: string) => readonly Trace[];
   readonly replay: (trace: Trace) => TraceResult;
   readonly stepsOf: (trace: Trace) => number;
+  /** What of the options is part of the result. */
+  readonly said: object;
 }
 
 /** Replays recordings of grant table operations. */
 export function replayGnttab(
   session: Session,
   files: readonly string[],
-  options: ReplayOptions,
+  options: GnttabReplayOptions,
 ): Promise<Outcome> {
   const { abi } = options;
   return replayFiles(session, files, options, {
     read: readGnttabRecording,
     replay: (trace) => replayGnttabTrace(trace, { abi, sha256 }),
     stepsOf: ({ steps }) => steps.length,
+    said: { abi },
+  });
+}
+
+/** Replays recordings of event channel operations; each domain has the layout that its recording says. */
+export function replayEvtchn(
+  session: Session,
+  files: readonly string[],
+  options: ReplayOptions,
+): Promise<Outcome> {
+  return replayFiles(session, files, options, {
+    read: readEvtchnRecording,
+    replay: (trace) => replayEvtchnTrace(trace, { sha256 }),
+    stepsOf: ({ steps }) => steps.length,
+    said: {},
   });
 }
 
@@ -60,8 +83,8 @@ type FileDifference = Difference & { readonly file: string };
 async function replayFiles<Trace>(
   session: Session,
   files: readonly string[],
-  { abi, differences: shown, verbose }: ReplayOptions,
-  { read, replay, stepsOf }: Kind<Trace>,
+  { differences: shown, verbose }: ReplayOptions,
+  { read, replay, stepsOf, said }: Kind<Trace>,
 ): Promise<Outcome> {
   const recordings = files.map((file) => ({
     file,
@@ -94,7 +117,7 @@ async function replayFiles<Trace>(
   const first = differences.slice(0, shown);
   return {
     ok,
-    result: { abi, files: results, total: totalOf(results), differences: first },
+    result: { ...said, files: results, total: totalOf(results), differences: first },
     lines: [...resultTable(results), ...first.flatMap((one) => ['', ...describe(one, verbose)])],
     complaints: ok
       ? []

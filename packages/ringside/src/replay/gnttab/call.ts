@@ -5,12 +5,21 @@ import {
   GNTST_general_error,
   XEN_EFAULT,
 } from '@ringside/gnttab-core/abi';
+import { badPointer, type BadPointer } from '../argument-memory.ts';
+import {
+  compareStruct,
+  type Field,
+  isUntouched,
+  PlacedArray,
+  putField,
+  takeField,
+} from '../argument-struct.ts';
 import type { Report } from '../difference.ts';
 import { RecordingError } from '../reader.ts';
-import { type ArgumentMemory, badPointer, type BadPointer } from './argument-memory.ts';
+import { hexNumber, resultName } from '../words.ts';
 import { mapHint } from './describe-call.ts';
-import { hexBytes, hexNumber, resultName, statusName } from './names.ts';
-import { type OutField, type Placement, UNTOUCHED } from './operations.ts';
+import { statusName } from './names.ts';
+import type { Placement } from './operations.ts';
 import type { Frame, Hypercall, Out } from './recording.ts';
 import type { World } from './world.ts';
 
@@ -26,13 +35,13 @@ export function performCall(world: World, handles: Handles, step: Hypercall, rep
   const { operation, args, dom, vcpu, cmd = operation.number, count = args.length } = step;
   const { abi } = world;
   const { array, list } = world.guest(dom);
-  const frames = new Placed(
+  const frames = new PlacedArray(
     list,
     args[0]?.nrFrames ?? 0,
     operation.listEntryBytes?.[abi] ?? 0,
     step.fl_fault_at,
   );
-  const elements = new Placed(array, args.length, operation.sizeBytes[abi], step.fault_at);
+  const elements = new PlacedArray(array, args.length, operation.sizeBytes[abi], step.fault_at);
   const placement: Placement = {
     handle: (name) => (typeof name === 'number' ? name : (handles.get(name) ?? NO_HANDLE)),
     frameList: pointer(world, step.flist, frames.va),
@@ -90,42 +99,10 @@ function completed(call: () => number): number | 'restart' {
   }
 }
 
-/** An array in guest memory, of whose elements those from `faultAt` on are out of reach. */
-class Placed {
-  readonly elementBytes: number;
-  readonly bytes: Uint8Array;
-  readonly view: DataView;
-  readonly va: number;
-  readonly #memory: ArgumentMemory;
-  readonly #reachable: Uint8Array;
-
-  constructor(memory: ArgumentMemory, count: number, elementBytes: number, faultAt = count) {
-    this.#memory = memory;
-    this.elementBytes = elementBytes;
-    // What does not fit is not there. A guest may ask for more frames than any table has.
-    const room = elementBytes === 0 ? 0 : Math.floor(memory.sizeBytes / elementBytes);
-    this.bytes = new Uint8Array(Math.min(count, room) * elementBytes).fill(UNTOUCHED);
-    this.view = new DataView(this.bytes.buffer);
-    this.#reachable = this.bytes.subarray(0, Math.min(faultAt, room) * elementBytes);
-    this.va = memory.placeBytes(this.#reachable.length);
-  }
-
-  write(): void {
-    this.#memory.write(this.va, this.#reachable);
-  }
-
-  /** As it is now; out of reach nothing changes. */
-  read(): DataView {
-    const now = this.bytes.slice();
-    this.#memory.read(this.va, now.subarray(0, this.#reachable.length));
-    return new DataView(now.buffer);
-  }
-}
-
 function bindHandle(
   handles: Handles,
   out: Out,
-  fields: readonly OutField[],
+  fields: readonly Field[],
   got: DataView,
   at: number,
 ): void {
@@ -135,22 +112,22 @@ function bindHandle(
   handles.set(out.handle, handle === UNTOUCHED_HANDLE ? NO_HANDLE : handle);
 }
 
-function statusIn(fields: readonly OutField[], got: DataView, at: number): number | undefined {
+function statusIn(fields: readonly Field[], got: DataView, at: number): number | undefined {
   const field = fields.find(({ path }) => path === 'status');
   return field && got.getInt16(at + field.offset, true);
 }
 
 interface Element {
   readonly out: Out;
-  readonly fields: readonly OutField[];
+  readonly fields: readonly Field[];
   readonly handles: Handles;
   readonly at: number;
   /** The array as it was passed. */
-  readonly before: Placed;
+  readonly before: PlacedArray;
   readonly got: DataView;
 }
 
-/** Reports the fields of an element that should be otherwise, and any other byte that has changed. */
+/** Reports what of an element is not as it should be. */
 function compareElement(what: string, element: Element, report: Report): void {
   const { out, fields, handles, at, before, got } = element;
   const { elementBytes } = before;
@@ -160,54 +137,28 @@ function compareElement(what: string, element: Element, report: Report): void {
     const field = fields.find(({ path }) => path === name);
     if (field === undefined) throw new RecordingError(`${what}: the operation has no ${name}`);
     if (typeof value === 'object') throw new RecordingError(`${what}.${name} is a list`);
-    put(expected, field, typeof value === 'string' ? handles.get(value)! : value);
+    putField(expected, 0, field, typeof value === 'string' ? handles.get(value)! : value);
   }
-  const now = new Uint8Array(got.buffer, at, elementBytes);
-  const wanted: string[] = [];
-  const found: string[] = [];
-  for (const field of fields) {
-    const { path, offset, size } = field;
-    const [a, b] = [take(expected, 0, field), take(got, at, field)];
-    const isMissingHandle = path === 'handle' && out.handle !== undefined && isUntouched(b, size);
-    if (a !== b || isMissingHandle) {
-      wanted.push(`${path} ${path === 'handle' && out.handle ? out.handle : written(field, a)}`);
-      found.push(`${path} ${written(field, b)}`);
-    }
-    // What is left are bytes that nobody should have touched.
-    for (let i = offset; i < offset + size; i++) expected.setUint8(i, now[i]!);
-  }
-  if (wanted.length > 0) report(what, wanted.join(', '), found.join(', '));
-  const rest = new Uint8Array(expected.buffer);
-  if (rest.some((byte, i) => byte !== now[i])) {
-    report(`${what}, besides what comes back`, hexBytes(rest), hexBytes(now));
-  }
+  const isNamed = ({ path }: Field) => path === 'handle' && out.handle !== undefined;
+  const returned = {
+    fields,
+    expected,
+    got: new DataView(got.buffer, at, elementBytes),
+    words: (field: Field, value: bigint, isExpected: boolean) =>
+      isExpected && isNamed(field) ? out.handle! : written(field, value),
+    isWrong: (field: Field, value: bigint) => isNamed(field) && isUntouched(value, field),
+  };
+  compareStruct(what, returned, report);
 }
 
-/** Stores the low bits of a value. */
-function put(view: DataView, { offset, size }: OutField, value: number | bigint): void {
-  const bits = BigInt.asUintN(size * 8, BigInt(value));
-  if (size === 2) view.setUint16(offset, Number(bits), true);
-  else if (size === 4) view.setUint32(offset, Number(bits), true);
-  else view.setBigUint64(offset, bits, true);
-}
-
-function take(view: DataView, at: number, { path, offset, size }: OutField): bigint {
-  if (path === 'status') return BigInt(view.getInt16(at + offset, true));
-  if (size === 4) return BigInt(view.getUint32(at + offset, true));
-  return view.getBigUint64(at + offset, true);
-}
-
-const isUntouched = (value: bigint, size: number): boolean =>
-  BigInt.asUintN(size * 8, value) === BigInt(`0x${UNTOUCHED.toString(16).repeat(size)}`);
-
-function written({ path, size }: OutField, value: bigint): string {
-  if (isUntouched(value, size)) return 'untouched';
-  if (path === 'status') return statusName(Number(value));
-  return size === 8 ? hexNumber(value) : String(value);
+function written(field: Field, value: bigint): string {
+  if (isUntouched(value, field)) return 'untouched';
+  if (field.path === 'status') return statusName(Number(BigInt.asIntN(16, value)));
+  return field.size === 8 ? hexNumber(value) : String(value);
 }
 
 /** The list of frames: those that are recorded, and nothing after them. */
-function compareFrames(world: World, out: readonly Out[], list: Placed, report: Report): void {
+function compareFrames(world: World, out: readonly Out[], list: PlacedArray, report: Report): void {
   const { elementBytes, view } = list;
   const names = out[0]?.frame_list ?? [];
   if (names.length * elementBytes > view.byteLength || out.some(isLaterList)) {
@@ -215,10 +166,11 @@ function compareFrames(world: World, out: readonly Out[], list: Placed, report: 
   }
   if (elementBytes === 0) return;
   const got = list.read();
-  for (const [i, name] of names.entries()) put(view, entry(i, elementBytes), numberOf(world, name));
+  for (const [i, name] of names.entries())
+    putField(view, 0, entry(i, elementBytes), numberOf(world, name));
   const words = (of: DataView) => {
     const entries = Array.from({ length: view.byteLength / elementBytes }, (_, i) =>
-      written(entry(i, elementBytes), take(of, 0, entry(i, elementBytes))),
+      written(entry(i, elementBytes), takeField(of, 0, entry(i, elementBytes))),
     );
     return entries.join(' ');
   };
@@ -229,7 +181,7 @@ function compareFrames(world: World, out: readonly Out[], list: Placed, report: 
 const isLaterList = ({ frame_list = [] }: Out, index: number): boolean =>
   index > 0 && frame_list.length > 0;
 
-const entry = (index: number, size: number): OutField => ({
+const entry = (index: number, size: number): Field => ({
   path: 'frame',
   offset: index * size,
   size,

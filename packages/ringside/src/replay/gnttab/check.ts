@@ -2,10 +2,11 @@
 import { INVALID_MFN, PAGE_SIZE } from '@ringside/gnttab-core';
 import { grantVersion, nrGrantFrames, nrStatusFrames } from '@ringside/gnttab-core/hypervisor';
 import type { Report, Sha256 } from '../difference.ts';
+import { readFrame } from '../frames.ts';
+import { forEachPage, type Region } from '../page.ts';
 import { RecordingError } from '../reader.ts';
+import { hexNumber } from '../words.ts';
 import { describePage, type PageKind } from './describe-page.ts';
-import { hexNumber } from './names.ts';
-import { forEachPage, type Region } from './page.ts';
 import type { Step } from './recording.ts';
 import { owningDomain, type Shadow } from './shadow.ts';
 
@@ -70,7 +71,7 @@ function bytesOf(
   const bytes = new Uint8Array(lengthBytes);
   forEachPage(offsetBytes, lengthBytes, (index, inPage, inSpan, count) => {
     const frame = region.frame(index);
-    if (frame !== INVALID_MFN) bytes.set(world.read(frame, inPage, count), inSpan);
+    if (frame !== INVALID_MFN) bytes.set(readFrame(world.machine, frame, inPage, count), inSpan);
   });
   return bytes;
 }

@@ -21,8 +21,9 @@ import {
 } from '@ringside/gnttab-core/abi';
 import { grantVersion, nrGrantEntries, sharedEntryOf } from '@ringside/gnttab-core/hypervisor';
 import { fieldsOf } from '../reader.ts';
+import { bitNames } from '../words.ts';
 import { entryBytes } from './entry-layout.ts';
-import { bitNames, grantEntry } from './names.ts';
+import { grantEntry } from './names.ts';
 import type { Hypercall } from './recording.ts';
 import type { World } from './world.ts';
 

@@ -1,9 +1,10 @@
 /** A page that is not as it should be, entry by entry. */
 import { PAGE_SIZE } from '@ringside/gnttab-core';
 import type { Report } from '../difference.ts';
+import { describeBytes, differentCells } from '../page.ts';
+import { hexBytes, hexNumber } from '../words.ts';
 import { differentFields, entryBytes } from './entry-layout.ts';
-import { grantEntry, hexBytes, hexNumber, pteWords, statusWord } from './names.ts';
-import { differentCells } from './page.ts';
+import { grantEntry, pteWords, statusWord } from './names.ts';
 
 /** What a page is for. */
 export type PageKind =
@@ -15,8 +16,6 @@ export type PageKind =
 
 const STATUS_BYTES = 2;
 const PTE_BYTES = 8;
-/** Bytes of RAM that are shown. */
-const SHOWN_BYTES = 16;
 
 /** Reports what differs. */
 export function describePage(
@@ -26,7 +25,7 @@ export function describePage(
   report: Report,
 ): void {
   if (kind.name === 'ram') {
-    describeRam(kind.mfn, expected, got, report);
+    describeBytes(`frame ${hexNumber(kind.mfn)}`, expected, got, report);
     return;
   }
   const { cellBytes, what, words } = viewOf(kind);
@@ -81,16 +80,3 @@ function viewOf(kind: Exclude<PageKind, { name: 'ram' }>): View {
 }
 
 const viewOn = (cell: Uint8Array) => new DataView(cell.buffer, cell.byteOffset, cell.length);
-
-function describeRam(mfn: number, expected: Uint8Array, got: Uint8Array, report: Report): void {
-  const offsets = differentCells(expected, got, 1);
-  const first = offsets[0]!;
-  const last = offsets.at(-1)!;
-  const end = Math.min(last + 1, first + SHOWN_BYTES);
-  const more = last + 1 > end ? '…' : '';
-  report(
-    `frame ${hexNumber(mfn)} bytes ${first} to ${last} (${offsets.length} differ)`,
-    hexBytes(expected.subarray(first, end)) + more,
-    hexBytes(got.subarray(first, end)) + more,
-  );
-}

@@ -2,9 +2,10 @@
 import { INVALID_MFN, PAGE_SIZE } from '@ringside/gnttab-core';
 import type { Pte } from '@ringside/gnttab-core/hypervisor';
 import type { Report, Sha256 } from '../difference.ts';
+import { readFrame } from '../frames.ts';
+import { forEachPage, type Region } from '../page.ts';
 import { RecordingError } from '../reader.ts';
 import { p2mTypes } from './names.ts';
-import { forEachPage, type Region } from './page.ts';
 import { EMPTY_PTE, eitherPte, grantPte, ownPte, type PteContents } from './pte-forms.ts';
 import type { ActingStep, Effects, PteEffect, Span } from './recording.ts';
 import { nothing, resize, type Shadow } from './shadow.ts';
@@ -69,7 +70,7 @@ function applySpan({ shadow, sha256, report }: Application, region: Region, span
   if (!('hex' in span)) {
     forEachPage(span.off, length, (index, inPage, inSpan, count) => {
       const frame = region.frame(index);
-      if (frame !== INVALID_MFN) bytes.set(world.read(frame, inPage, count), inSpan);
+      if (frame !== INVALID_MFN) bytes.set(readFrame(world.machine, frame, inPage, count), inSpan);
     });
     const digest = sha256(bytes);
     if (digest !== span.sha256) {
@@ -88,7 +89,7 @@ function applyPte({ shadow }: Application, step: ActingStep, effect: PteEffect):
   const { bytes } = shadow.frame(frame).page;
   const view = new DataView(bytes.buffer, offsetBytes);
   const forms = effect.present ? formsOf(step, contentsOf(effect, shadow)) : [EMPTY_PTE];
-  const now = viewPte(world.read(frame, offsetBytes, PTE_BYTES));
+  const now = viewPte(readFrame(world.machine, frame, offsetBytes, PTE_BYTES));
   const { lo, hi } = forms.find((form) => form.lo === now.lo && form.hi === now.hi) ?? forms[0]!;
   view.setUint32(0, lo, true);
   view.setUint32(4, hi, true);

@@ -1,7 +1,6 @@
-/** Grant entries, page table entries, statuses and error numbers in words. */
+/** Grant entries, page table entries and statuses in words. */
 import {
   type Abi,
-  errnoNames,
   grantEntryHeader,
   grantEntryV1,
   grantEntryV2,
@@ -56,22 +55,11 @@ import {
   type Pte,
   pteFrame,
 } from '@ringside/gnttab-core/hypervisor';
+import { bitNames, hexNumber } from '../words.ts';
 import { p2mTypeNames } from './recording.ts';
 
 /** Both ABIs have the same entries. */
 const ABI: Abi = 'x86_64';
-
-export const hexNumber = (value: number | bigint): string => `0x${value.toString(16)}`;
-
-export const hexBytes = (bytes: Uint8Array): string =>
-  Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
-
-/** The names of the bits that are set; what has no name as a number. */
-export function bitNames(value: number, names: Readonly<Record<string, number>>): string[] {
-  const set = Object.entries(names).filter(([, bit]) => (value & bit) !== 0);
-  const rest = set.reduce((left, [, bit]) => left & ~bit, value) >>> 0;
-  return [...set.map(([name]) => name), ...(rest === 0 ? [] : [hexNumber(rest)])];
-}
 
 const statuses = {
   GNTST_okay,
@@ -96,13 +84,6 @@ export function statusName(status: number): string {
   return name === undefined
     ? `status ${status}`
     : `${name} (${status}, ${gnttabErrorMessage(status)})`;
-}
-
-/** `-EINVAL (-22)`. */
-export function resultName(result: number | string): string {
-  if (typeof result === 'string' || result >= 0) return String(result);
-  const name = errnoNames.get(-result);
-  return name === undefined ? String(result) : `-${name} (${result})`;
 }
 
 const entryTypes = ['GTF_invalid', 'GTF_permit_access', 'GTF_accept_transfer', 'GTF_transitive'];

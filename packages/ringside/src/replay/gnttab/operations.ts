@@ -29,10 +29,8 @@ import {
   type StructByAbi,
   type Table,
 } from '@ringside/gnttab-core/abi';
+import { type Field, UNTOUCHED } from '../argument-struct.ts';
 import { byPresence, either, hex, integer, object, type Reader, text } from '../reader.ts';
-
-/** What stands in memory where an OUT field has not been written. */
-export const UNTOUCHED = 0xa5;
 
 /** What an argument needs to know of the machine that it is for. */
 export interface Placement {
@@ -50,19 +48,12 @@ export interface Argument {
   encode(abi: Abi, view: DataView, offsetBytes: number, placement: Placement): void;
 }
 
-/** A field of an argument struct. */
-export interface OutField {
-  readonly path: string;
-  readonly offset: number;
-  readonly size: number;
-}
-
 /** One operation of grant_table_op. */
 export interface Operation {
   readonly number: number;
   readonly readArgument: Reader<Argument>;
   readonly sizeBytes: Readonly<Record<Abi, number>>;
-  readonly out: Readonly<Record<Abi, readonly OutField[]>>;
+  readonly out: Readonly<Record<Abi, readonly Field[]>>;
   /** Bytes of an entry of its list of frames; absent where it has none. */
   readonly listEntryBytes?: Readonly<Record<Abi, number>>;
 }

@@ -6,11 +6,9 @@ import {
   byPresence,
   bytes,
   either,
-  fieldsOf,
   hex,
   integer,
   integerFrom,
-  jsonLines,
   listOf,
   object,
   oneOf,
@@ -21,6 +19,7 @@ import {
   sha256,
   text,
 } from '../reader.ts';
+import { readTraces, type Trace } from '../traces.ts';
 import { headerOf } from './header.ts';
 import { operations, unknownOperation } from './operations.ts';
 
@@ -215,45 +214,20 @@ export type ActingStep = Extract<Step, { readonly rc: unknown }>;
 
 export type { DomainHeader } from './header.ts';
 
-/** A world of its own: domains, and what happened to them. */
-export interface GnttabTrace {
-  readonly header: ReturnType<typeof headerOf>;
-  /** Line of the header. */
-  readonly line: number;
-  readonly steps: readonly { readonly line: number; readonly step: Step }[];
-}
-
-const stepOf = byField<Step>('t', steps);
+/** A trace of grant table operations. */
+export type GnttabTrace = Trace<ReturnType<typeof headerOf>, Step>;
 
 /** Reads a recording of grant table operations. Throws RecordingError. */
-export function readGnttabRecording(recording: string): GnttabTrace[] {
-  const traces: GnttabTrace[] = [];
-  let open: { line: number; step: Step }[] | undefined;
-  let last = 0;
-  for (const { number, value } of jsonLines(recording)) {
-    const where = `line ${number}`;
-    last = number;
-    if (fieldsOf(value, where)['t'] === 'hdr') {
-      if (open !== undefined) throw new RecordingError(`${where}: the trace before has no end`);
-      open = [];
-      traces.push({ header: headerOf(value, where), line: number, steps: open });
-      continue;
-    }
-    if (open === undefined) {
-      throw new RecordingError(`${where}: not a recording of grant tables, or outside a trace`);
-    }
-    const step = stepOf(value, where);
-    open.push({ line: number, step });
-    if (step.t !== 'end') continue;
-    const calls = open.filter((one) => one.step.t === 'hc').length;
-    if (step.steps !== open.length || step.hypercalls !== calls) {
+export const readGnttabRecording = (recording: string): GnttabTrace[] =>
+  readTraces<ReturnType<typeof headerOf>, Step>(recording, {
+    subject: 'grant tables',
+    header: headerOf,
+    step: byField<Step>('t', steps),
+    checkEnd: (end, lines, where) => {
+      const calls = lines.filter((one) => one.t === 'hc').length;
+      if (end.steps === lines.length && end.hypercalls === calls) return;
       throw new RecordingError(
-        `${where}: the trace has ${open.length} steps and ${calls} hypercalls, not ${step.steps} and ${step.hypercalls}`,
+        `${where}: the trace has ${lines.length} steps and ${calls} hypercalls, not ${end.steps} and ${end.hypercalls}`,
       );
-    }
-    open = undefined;
-  }
-  if (traces.length === 0) throw new RecordingError('line 1: the recording is empty');
-  if (open !== undefined) throw new RecordingError(`line ${last}: the trace has no end`);
-  return traces;
-}
+    },
+  });

@@ -17,10 +17,12 @@ import {
   statusFrameAt,
 } from '@ringside/gnttab-core/hypervisor';
 import type { Report } from '../difference.ts';
+import { readFrame } from '../frames.ts';
+import { Page, type Region } from '../page.ts';
 import { RecordingError } from '../reader.ts';
+import { hexNumber } from '../words.ts';
 import { describePage, type PageKind } from './describe-page.ts';
-import { hexNumber, type P2mState, p2mWords } from './names.ts';
-import { Page, type Region } from './page.ts';
+import { type P2mState, p2mWords } from './names.ts';
 import type { Guest, World } from './world.ts';
 
 /** A translated guest's gfns that are looked at even if no effect has named them. */
@@ -163,8 +165,9 @@ export class Shadow {
   }
 
   #comparePage(page: Page, frame: number, kind: PageKind, report: Report): void {
-    if (page.equals(this.world, frame)) return;
-    const got = this.world.read(frame, 0, page.bytes.length);
+    const { machine } = this.world;
+    if (page.equals(machine, frame)) return;
+    const got = readFrame(machine, frame);
     describePage(kind, page.bytes, got, report);
     page.bytes.set(got);
   }

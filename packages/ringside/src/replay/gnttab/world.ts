@@ -1,8 +1,5 @@
 /** The machine that a trace begins with: domains, their memory and page tables, and nothing else. */
 import {
-  type Bank,
-  BANK_PAGES,
-  BANK_SHIFT,
   createDomain,
   createMachine,
   type Domain,
@@ -21,8 +18,9 @@ import {
   sharedFrameAt,
   statusFrameAt,
 } from '@ringside/gnttab-core/hypervisor';
+import { ArgumentMemory } from '../argument-memory.ts';
+import { addDomainBank } from '../frames.ts';
 import { RecordingError } from '../reader.ts';
-import { ArgumentMemory } from './argument-memory.ts';
 import type { DomainHeader, Frame, GnttabTrace } from './recording.ts';
 
 /** Bank 0 of a replay: tables of a few domains. */
@@ -72,13 +70,7 @@ export class World {
 
   #create(header: DomainHeader): Guest {
     const { machine, vaBase } = this;
-    const bank = header.mfn_base >>> BANK_SHIFT;
-    if (header.mfn_base % BANK_PAGES !== 0 || bank < machine.banks.length) {
-      throw new RecordingError(`domain ${header.id}: mfn_base ${header.mfn_base} is not free`);
-    }
-    while (machine.banks.length < bank) machine.addForeignBank({ buffer: new ArrayBuffer(0) });
-    const buffer = new ArrayBuffer(header.frames * PAGE_SIZE);
-    machine.addForeignBank({ buffer, trusted: true });
+    const bank = addDomainBank(machine, header);
     const domain = createDomain(machine, {
       domid: header.id,
       type: header.type === 'hvm' ? 'translated' : 'pv',
@@ -102,9 +94,9 @@ export class World {
       header,
       domain,
       l1Frames,
-      array: new ArgumentMemory(domain, vaBase, 0, ARRAY_PAGES),
+      array: new ArgumentMemory(domain, { vaBase, index: 0, pages: ARRAY_PAGES }),
       // A page that is not there lies between them.
-      list: new ArgumentMemory(domain, vaBase, ARRAY_PAGES + 1, LIST_PAGES),
+      list: new ArgumentMemory(domain, { vaBase, index: ARRAY_PAGES + 1, pages: LIST_PAGES }),
     };
   }
 
@@ -150,26 +142,6 @@ export class World {
     if (typeof frame === 'number') return frame;
     const { domain } = this.guest(frame.dom);
     return (frame.space === 'gt' ? sharedFrameAt : statusFrameAt)(domain, frame.index);
-  }
-
-  /** A frame's bank, and where it begins there. */
-  at(frame: number): { bank: Bank; offsetBytes: number } {
-    if (frame === INVALID_MFN || this.machine.pageInfo(frame) === 0) {
-      throw new RecordingError(`there is no frame ${frame}`);
-    }
-    return { bank: this.machine.bank(frame), offsetBytes: (frame % BANK_PAGES) * PAGE_SIZE };
-  }
-
-  /** Overwrites bytes of a frame, as its guest could. */
-  write(frame: number, offsetBytes: number, bytes: Uint8Array): void {
-    const { bank, offsetBytes: start } = this.at(frame);
-    bank.u8.set(bytes, start + offsetBytes);
-  }
-
-  /** A copy of bytes of a frame. */
-  read(frame: number, offsetBytes: number, lengthBytes: number): Uint8Array {
-    const { bank, offsetBytes: start } = this.at(frame);
-    return bank.u8.slice(start + offsetBytes, start + offsetBytes + lengthBytes);
   }
 
   /** Leaves domains just these free frames of bank 0 (they are handed out in order). */

@@ -1,9 +1,14 @@
 /** Pages as they should be, and comparing them with pages as they are. */
-import { PAGE_SIZE } from '@ringside/gnttab-core';
-import type { World } from './world.ts';
+import { type Machine, PAGE_SIZE } from '@ringside/gnttab-core';
+import type { Report } from './difference.ts';
+import { placeOf, writeFrame } from './frames.ts';
+import { RecordingError } from './reader.ts';
+import { hexBytes } from './words.ts';
 
 const WORD_BYTES = 8;
 const PAGE_WORDS = PAGE_SIZE / WORD_BYTES;
+/** Bytes that a description shows. */
+const SHOWN_BYTES = 16;
 
 /** Views of memory by words of 64 bits, which compare in half the time of 32. */
 const views = new WeakMap<ArrayBufferLike, BigInt64Array<ArrayBufferLike>>();
@@ -30,8 +35,8 @@ export class Page {
   }
 
   /** It holds what the machine's frame holds. */
-  equals(world: World, frame: number): boolean {
-    const { bank, offsetBytes } = world.at(frame);
+  equals(machine: Machine, frame: number): boolean {
+    const { bank, offsetBytes } = placeOf(machine, frame);
     const memory = wordsOf(bank.u8.buffer);
     const words = this.#words;
     const start = offsetBytes / WORD_BYTES;
@@ -46,6 +51,24 @@ export interface Region {
   readonly pages: readonly Page[];
   /** The machine's frame of page `index`; INVALID_MFN if it has none. */
   frame(index: number): number;
+}
+
+/** What a guest writes, in its own memory or in what Xen shares with it, is known to both sides. */
+export function writeRegion(
+  machine: Machine,
+  region: Region,
+  offsetBytes: number,
+  bytes: Uint8Array,
+): void {
+  forEachPage(offsetBytes, bytes.length, (index, inPage, inSpan, count) => {
+    const part = bytes.subarray(inSpan, inSpan + count);
+    const page = region.pages[index];
+    if (page === undefined) {
+      throw new RecordingError(`${region.name} has no byte ${offsetBytes + inSpan}`);
+    }
+    writeFrame(machine, region.frame(index), inPage, part);
+    page.bytes.set(part, inPage);
+  });
 }
 
 /** Calls `part` for what each page has of a span. */
@@ -74,4 +97,23 @@ export function differentCells(a: Uint8Array, b: Uint8Array, cellBytes: number):
     }
   }
   return offsets;
+}
+
+/** Reports from where to where bytes of `name` differ, and the first of them. */
+export function describeBytes(
+  name: string,
+  expected: Uint8Array,
+  got: Uint8Array,
+  report: Report,
+): void {
+  const offsets = differentCells(expected, got, 1);
+  const first = offsets[0]!;
+  const last = offsets.at(-1)!;
+  const end = Math.min(last + 1, first + SHOWN_BYTES);
+  const more = last + 1 > end ? '…' : '';
+  report(
+    `${name} bytes ${first} to ${last} (${offsets.length} differ)`,
+    hexBytes(expected.subarray(first, end)) + more,
+    hexBytes(got.subarray(first, end)) + more,
+  );
 }

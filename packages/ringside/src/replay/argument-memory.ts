@@ -1,17 +1,19 @@
 /** Where a guest of a replay puts the arguments of its hypercalls: pages besides those that the recording knows. */
-import { type Domain, INVALID_MFN, PAGE_SIZE, readBytes, writeBytes } from '@ringside/gnttab-core';
+import { type Domain, INVALID_MFN, PAGE_SIZE } from '@ringside/gnttab-core';
 import type { Abi } from '@ringside/gnttab-core/abi';
 import {
   allocXenHeapPage,
-  domainAddressSpace,
   ensureL1,
   mapOwnFrame,
+  p2m_grant_map_ro,
   p2m_ram_rw,
   pteAddress,
   setP2m,
   shareXenPageWithGuest,
 } from '@ringside/gnttab-core/hypervisor';
-import { RecordingError } from '../reader.ts';
+import { readFrame, writeFrame } from './frames.ts';
+import { forEachPage } from './page.ts';
+import { RecordingError } from './reader.ts';
 
 /** Bytes from the start of a PV guest's address space to its arguments: 512 L1 tables are in front of them. */
 const PV_OFFSET = 0x4000_0000;
@@ -30,48 +32,68 @@ export type BadPointer = 'bad' | 'null';
 export const badPointer = (abi: Abi, pointer: BadPointer): bigint =>
   pointer === 'null' ? 0n : BAD_ADDRESS[abi];
 
+/** Pages of a guest's argument memory. */
+export interface ArgumentPages {
+  /** PV: where the guest's addresses begin. */
+  readonly vaBase: number;
+  /** Page of its argument memory that they begin with. */
+  readonly index: number;
+  readonly pages: number;
+  /** The guest may only read them. Default false. */
+  readonly readonly?: boolean;
+}
+
 /** Some pages of guest memory with nothing behind them. Arrays end where the pages do, so that reading on is a fault. */
 export class ArgumentMemory {
-  readonly #space: ReturnType<typeof domainAddressSpace>;
+  readonly #domain: Domain;
+  readonly #frames: readonly number[];
   readonly #start: number;
-  readonly #end: number;
 
-  /** Takes `pages` of the hypervisor's heap, from page `index` of the guest's argument memory on. */
-  constructor(domain: Domain, vaBase: number, index: number, pages: number) {
+  /** Takes the pages from the hypervisor's heap. */
+  constructor(domain: Domain, { vaBase, index, pages, readonly = false }: ArgumentPages) {
     const base = domain.translated ? TRANSLATED_BASE : vaBase + PV_OFFSET;
+    this.#domain = domain;
     this.#start = base + index * PAGE_SIZE;
-    this.#end = this.#start + pages * PAGE_SIZE;
-    for (let va = this.#start; va < this.#end; va += PAGE_SIZE) provide(domain, va);
-    this.#space = domainAddressSpace(domain);
+    this.#frames = Array.from({ length: pages }, (_, i) =>
+      provide(domain, this.#start + i * PAGE_SIZE, readonly),
+    );
   }
 
   get sizeBytes(): number {
-    return this.#end - this.#start;
+    return this.#frames.length * PAGE_SIZE;
   }
 
   /** Where an array of so many bytes begins that ends with the memory. Throws RecordingError if it is too long. */
   placeBytes(lengthBytes: number): number {
-    const start = this.#end - lengthBytes;
-    if (start >= this.#start) return start;
+    if (lengthBytes <= this.sizeBytes) return this.#start + this.sizeBytes - lengthBytes;
     throw new RecordingError(`an array of ${lengthBytes} bytes; room is for ${this.sizeBytes}`);
   }
 
   write(va: number, bytes: Uint8Array): void {
-    writeBytes(this.#space, va, bytes);
+    forEachPage(va - this.#start, bytes.length, (index, inPage, inSpan, count) => {
+      const part = bytes.subarray(inSpan, inSpan + count);
+      writeFrame(this.#domain.machine, this.#frames[index]!, inPage, part);
+    });
   }
 
   read(va: number, into: Uint8Array): void {
-    readBytes(this.#space, va, into);
+    forEachPage(va - this.#start, into.length, (index, inPage, inSpan, count) => {
+      into.set(readFrame(this.#domain.machine, this.#frames[index]!, inPage, count), inSpan);
+    });
   }
 }
 
 /** Puts a page of the hypervisor's that the guest may use at an address. */
-function provide(domain: Domain, va: number): void {
+function provide(domain: Domain, va: number, readonly: boolean): number {
   const frame = allocXenHeapPage(domain.machine);
   let ready = frame !== INVALID_MFN;
   if (ready) shareXenPageWithGuest(domain, frame);
-  if (domain.translated) ready &&= setP2m(domain, va / PAGE_SIZE, frame, p2m_ram_rw);
-  else ready &&= ensureL1(domain, va) && mapOwnFrame(domain, pteAddress(domain, va), frame, true);
-  if (!ready)
-    throw new Error(`domain ${domain.id}: no memory for arguments at 0x${va.toString(16)}`);
+  if (domain.translated) {
+    ready &&= setP2m(domain, va / PAGE_SIZE, frame, readonly ? p2m_grant_map_ro : p2m_ram_rw);
+  } else {
+    ready &&= ensureL1(domain, va);
+    ready &&= mapOwnFrame(domain, pteAddress(domain, va), frame, !readonly);
+  }
+  if (ready) return frame;
+  throw new Error(`domain ${domain.id}: no memory for arguments at 0x${va.toString(16)}`);
 }
