@@ -11,7 +11,7 @@ import {
   XEN_ESRCH,
 } from '@ringside/gnttab-core/abi';
 import { describe, expect, it } from 'vitest';
-import { NOBODY, type Vm, vms, channel } from './vm.ts';
+import { channel, NOBODY, type Vm, vms } from './vm.ts';
 
 describe('EVTCHNOP_alloc_unbound', () => {
   it('gives the lowest free port, from 1 on; port 0 is reserved', () => {

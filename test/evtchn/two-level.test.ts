@@ -16,11 +16,12 @@ import {
   EVTCHNSTAT_closed,
   EVTCHNSTAT_interdomain,
   EVTCHNSTAT_unbound,
+  vcpuInfo,
   XEN_EINVAL,
 } from '@ringside/gnttab-core/abi';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Vm, vms, channel, evtchn_upcall_pending } from './vm.ts';
+import { channel, type Vm, vms } from './vm.ts';
 
 describe('EVTCHNOP_send', () => {
   it('sets the other end pending, and only that', () => {
@@ -82,16 +83,59 @@ describe('two-level delivery', () => {
       const local = a.bind(b.id, remote);
       for (const vm of [a, b]) vm.settle();
       a.send(local);
-      const words = Array.from({ length: 64 }, (_, word) => word).filter(b.selected);
+      const words = Array.from({ length: 64 }, (_, word) => word).filter((word) =>
+        b.selected(word),
+      );
       expect(words).toEqual([Math.floor(remote / 64)]);
       expect(b.pending(remote)).toBe(true);
     }
   });
 
+  it('under i386 a word has 32 ports', () => {
+    const { a, b } = vms({ abi: 'i386' });
+    for (let n = 0; n < 200; n++) b.alloc(a.id);
+    for (const remote of [1, 31, 32, 191]) {
+      const local = a.bind(b.id, remote);
+      for (const vm of [a, b]) vm.settle();
+      a.send(local);
+      const words = Array.from({ length: 32 }, (_, word) => word).filter((word) =>
+        b.selected(word),
+      );
+      expect(words).toEqual([Math.floor(remote / 32)]);
+      expect([b.pending(remote), b.up]).toEqual([true, [0]]);
+    }
+  });
+
+  it('each virtual CPU has its selector and upcall; what is pending does not move with the port', () => {
+    const { a, b, local, remote } = channel({ vcpus: 4 });
+    expect(b.move(remote, 3)).toBe(0);
+    a.send(local);
+    expect([b.up, b.selected(0), b.selected(0, 3), b.upcallPending(3)]).toEqual([
+      [3],
+      false,
+      true,
+      true,
+    ]);
+    expect(b.move(remote, 1)).toBe(0);
+    expect([b.selected(0, 1), b.selected(0, 3)]).toEqual([false, true]);
+    b.settle();
+    a.send(local);
+    expect(b.up).toEqual([1]);
+  });
+
+  it('a virtual CPU above 31 has no vcpu_info: all such of all domains share one', () => {
+    const { b, c } = vms({ vcpus: 40 });
+    const ports = [b.ipi(32), b.ipi(33)];
+    const others = c.ipi(39);
+    for (const port of ports) expect(b.send(port)).toBe(0);
+    expect(c.send(others)).toBe(0);
+    expect([b.up, c.up, b.pending(ports[1]!), c.pending(others)]).toEqual([[32], [], true, true]);
+  });
+
   it('the upcall is bit 0 of its byte, whatever else the guest keeps there', () => {
     const { a, b, local } = channel();
     const { u8 } = b.domain.machine.heap;
-    const at = b.domain.sharedInfo * PAGE_SIZE + evtchn_upcall_pending;
+    const at = b.domain.sharedInfo * PAGE_SIZE + vcpuInfo.x86_64.offset.evtchn_upcall_pending;
     u8[at] = 0xfe;
     a.send(local);
     expect([u8[at], b.upcalls]).toEqual([0xff, 1]);
@@ -189,10 +233,10 @@ it('a port number is used again only after it was closed, whatever is opened and
   );
 });
 
-describe('a guest’s ports', () => {
+describe.each(['x86_64', 'i386'] as const)('a guest’s ports, %s', (abi) => {
   function guests(seed = 1) {
     const machine = createMachine({ memoryPages: 1024, seed, traceRecords: 0 });
-    const [a, b] = [0, 1].map(() => bootGuest(createDomain(machine, { pages: 8 })));
+    const [a, b] = [0, 1].map(() => bootGuest(createDomain(machine, { pages: 8, abi })));
     return { machine, a: a!, b: b! };
   }
   const seen = (port: EventPort) => {

@@ -1,5 +1,6 @@
 /** The binary door as such: which hypercalls there are, whose they are, and how they end. */
 import {
+  Continuation,
   createDomain,
   createMachine,
   destroyDomain,
@@ -9,12 +10,21 @@ import {
   PAGE_SIZE,
 } from '@ringside/gnttab-core';
 import {
+  __HYPERVISOR_event_channel_op,
   __HYPERVISOR_event_channel_op_compat,
   __HYPERVISOR_grant_table_op,
   __HYPERVISOR_mmu_update,
   __HYPERVISOR_update_va_mapping,
   __HYPERVISOR_xen_version,
   DOMID_SELF,
+  evtchnAllocUnbound,
+  EVTCHNOP_alloc_unbound,
+  EVTCHNOP_reset,
+  EVTCHNOP_status,
+  evtchnReset,
+  EVTCHNSTAT_closed,
+  EVTCHNSTAT_unbound,
+  evtchnStatus,
   GNTCOPY_source_gref,
   GNTMAP_host_map,
   GNTMAP_readonly,
@@ -64,6 +74,30 @@ describe.each(kinds)('%s, %s', (...kind) => {
     guest!.hypercall(__HYPERVISOR_xen_version, XENVER_version);
     guest!.hypercall(99);
     expect(guest!.domain.counters().hypercalls).toBe(before + 2);
+  });
+
+  it('of a preempted one the first leg can be made alone, and the rest later', () => {
+    const [guest, other] = guests(kind, 2) as [BinaryGuest, BinaryGuest];
+    const { machine } = guest;
+    const op = { dom: DOMID_SELF, remote_dom: other.id };
+    for (let port = 1; port <= 70; port++) {
+      const alloc = guest.struct(evtchnAllocUnbound, op);
+      expect(guest.hypercall(__HYPERVISOR_event_channel_op, EVTCHNOP_alloc_unbound, alloc)).toBe(0);
+    }
+    const reset = guest.struct(evtchnReset, { dom: DOMID_SELF });
+    const call = [__HYPERVISOR_event_channel_op, EVTCHNOP_reset, reset] as const;
+    const stateOf = (port: number): number => {
+      const va = guest.struct(evtchnStatus, { dom: DOMID_SELF, port });
+      expect(guest.hypercall(__HYPERVISOR_event_channel_op, EVTCHNOP_status, va)).toBe(0);
+      return guest.at(evtchnStatus, va).status;
+    };
+    machine.preemptCheck = () => true;
+    const rest = guest.door.hypercallLeg(...call);
+    expect(rest).toBeInstanceOf(Continuation);
+    expect([stateOf(64), stateOf(65)]).toEqual([EVTCHNSTAT_closed, EVTCHNSTAT_unbound]);
+    expect(guest.hypercall(call[0], ...(rest as Continuation).registers)).toBe(0);
+    expect(stateOf(70)).toBe(EVTCHNSTAT_closed);
+    expect(guest.door.hypercallLeg(4096)).toBe(-XEN_ENOSYS);
   });
 
   it('a domain that was destroyed makes none', () => {

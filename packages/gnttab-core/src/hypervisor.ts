@@ -8,9 +8,11 @@ export {
   assignPage,
   freeXenHeapPage,
   getPage,
+  getPageAndType,
   putPage,
   shareXenPageWithGuest,
   stealPage,
+  writableTypeCount,
 } from './machine/frame-table.ts';
 export { limitDomainHeap, limitXenHeap } from './machine/free-pages.ts';
 export {
@@ -20,6 +22,8 @@ export {
   grantTable,
   machineHeader,
   pageInfo,
+  PGT_l1_page_table,
+  vcpuStruct,
 } from './machine/layout.ts';
 export {
   entryFrame,

@@ -2,71 +2,66 @@
  * Two-level delivery: a pending bit for each port, and above it a selector bit for each word of pending bits
  * (event_channel.h and xen.h, struct shared_info). All are words that the guest writes too, so each change is atomic.
  */
+import { EVTCHN_2L_NR_CHANNELS } from '../abi/event-channel.ts';
+import type { Abi } from '../abi/struct.ts';
 import { sharedInfo, vcpuInfo } from '../abi/xen.ts';
 import type { Domain } from '../machine/machine.ts';
+import { frameAddress, type MachineAddress } from '../machine/page.ts';
+import type { PortOps } from './port-ops.ts';
+import { testAndClearBit, testAndSetBit, testBit } from './guest-words.ts';
+import { evtchnOf, notifyVcpuOf } from './structs.ts';
+import { checkPollers, markEventsPending, vcpuInfoAddress } from './vcpu.ts';
 
-const { evtchn_pending: PENDING, evtchn_mask: MASK } = sharedInfo.x86_64.offset;
-const { evtchn_upcall_pending: UPCALL_PENDING, evtchn_pending_sel: SELECTOR } =
-  vcpuInfo.x86_64.offset;
+/** Where things are, and how many ports a selector bit stands for (BITS_PER_EVTCHN_WORD), as a shift. */
+const layoutOf = (abi: Abi, wordShift: number) => ({
+  pending: sharedInfo[abi].offset.evtchn_pending,
+  mask: sharedInfo[abi].offset.evtchn_mask,
+  selector: vcpuInfo[abi].offset.evtchn_pending_sel,
+  wordShift,
+});
+const X86_64 = layoutOf('x86_64', 6);
+const I386 = layoutOf('i386', 5);
+const layout = ({ abi }: Domain) => (abi === 'i386' ? I386 : X86_64);
 
-/** Ports of two-level delivery with a 64-bit shared info page (EVTCHN_2L_NR_CHANNELS). */
-export const EVTCHN_2L_NR_CHANNELS = 4096;
-/** A selector bit stands for this many ports (a 64-bit word). */
-const PORTS_PER_SELECTOR_BIT = 64;
+const pendingBits = (domain: Domain): MachineAddress =>
+  frameAddress(domain.sharedInfo) + layout(domain).pending;
+const maskBits = (domain: Domain): MachineAddress =>
+  frameAddress(domain.sharedInfo) + layout(domain).mask;
 
-const page = (domain: Domain): number => domain.sharedInfo << 12;
-
-/** Sets a bit of a bitmap at a byte offset of bank 0; true if it was set already. */
-function testAndSetBit(domain: Domain, bitmap: number, bit: number): boolean {
-  const mask = 1 << (bit & 31);
-  return (Atomics.or(domain.machine.heap.i32, (bitmap >>> 2) + (bit >>> 5), mask) & mask) !== 0;
+/** The selector bit, and then the upcall, each only on its own 0 to 1. */
+function select(domain: Domain, vcpu: number, port: number): void {
+  const { selector, wordShift } = layout(domain);
+  const bitmap = vcpuInfoAddress(domain, vcpu) + selector;
+  if (!testAndSetBit(domain.machine, bitmap, port >>> wordShift)) markEventsPending(domain, vcpu);
 }
 
-function testAndClearBit(domain: Domain, bitmap: number, bit: number): boolean {
-  const mask = 1 << (bit & 31);
-  return (Atomics.and(domain.machine.heap.i32, (bitmap >>> 2) + (bit >>> 5), ~mask) & mask) !== 0;
-}
+/** evtchn_port_ops_2l. */
+export const twoLevelOps: PortOps = {
+  maxPorts: ({ abi }) => EVTCHN_2L_NR_CHANNELS[abi],
 
-function testBit(domain: Domain, bitmap: number, bit: number): boolean {
-  const word = Atomics.load(domain.machine.heap.i32, (bitmap >>> 2) + (bit >>> 5));
-  return (word & (1 << (bit & 31))) !== 0;
-}
+  /** Nothing more happens if the port was pending; else, unless it is masked, it is selected. Pollers look at no mask. */
+  setPending(domain, vcpu, port) {
+    const { machine } = domain;
+    if (testAndSetBit(machine, pendingBits(domain), port)) return;
+    if (!testBit(machine, maskBits(domain), port)) select(domain, vcpu, port);
+    checkPollers(domain, port);
+  },
 
-/**
- * evtchn_2l_set_pending(): nothing more happens if the port was pending; else, unless it is masked, the selector bit and
- * then the upcall, each only on its own 0 to 1.
- */
-export function setPending(domain: Domain, port: number): void {
-  const info = page(domain);
-  if (testAndSetBit(domain, info + PENDING, port)) return;
-  if (!testBit(domain, info + MASK, port)) select(domain, port);
-}
+  clearPending(domain, port) {
+    testAndClearBit(domain.machine, pendingBits(domain), port);
+  },
 
-/** evtchn_2l_clear_pending(). */
-export function clearPending(domain: Domain, port: number): void {
-  testAndClearBit(domain, page(domain) + PENDING, port);
-}
+  /** An event that came while the port was masked is delivered now. */
+  unmask(domain, port) {
+    const { machine } = domain;
+    const pending =
+      testAndClearBit(machine, maskBits(domain), port) &&
+      testBit(machine, pendingBits(domain), port);
+    if (pending) select(domain, notifyVcpuOf(domain, evtchnOf(domain, port)), port);
+  },
 
-export const isPending = (domain: Domain, port: number): boolean =>
-  testBit(domain, page(domain) + PENDING, port);
-
-/** evtchn_2l_unmask(): an event that came while the port was masked is delivered now. */
-export function unmask(domain: Domain, port: number): void {
-  const info = page(domain);
-  if (testAndClearBit(domain, info + MASK, port) && testBit(domain, info + PENDING, port)) {
-    select(domain, port);
-  }
-}
-
-function select(domain: Domain, port: number): void {
-  const vcpu = page(domain); // vcpu_info[0]
-  const bit = Math.floor(port / PORTS_PER_SELECTOR_BIT);
-  if (!testAndSetBit(domain, vcpu + SELECTOR, bit)) markEventsPending(domain, vcpu);
-}
-
-/** vcpu_mark_events_pending(): kicks the vCPU when evtchn_upcall_pending goes from 0 to 1. */
-function markEventsPending(domain: Domain, vcpu: number): void {
-  const { machine } = domain;
-  const previous = Atomics.or(machine.heap.u8, vcpu + UPCALL_PENDING, 1);
-  if ((previous & 1) === 0) machine.kick(domain.id);
-}
+  isPending: (domain, port) => testBit(domain.machine, pendingBits(domain), port),
+  isMasked: (domain, port) => testBit(domain.machine, maskBits(domain), port),
+  isBusy: () => false,
+  bound() {},
+};

@@ -5,6 +5,7 @@
  */
 import { DOMAIN, vcpuStruct } from '../machine/layout.ts';
 import type { Domain } from '../machine/machine.ts';
+import { vcpuOf } from '../machine/vcpu.ts';
 import { GT, MAPTRACK_PER_PAGE, MAPTRACK_TAIL, maptrackEntry } from './structs.ts';
 import { listedFrame, listFrame } from './table.ts';
 
@@ -22,10 +23,6 @@ const {
   maptrack_tail: TAIL,
 } = vcpuStruct.offset;
 
-/** Byte offset in bank 0 of a virtual CPU's queue. */
-const queueOf = (domain: Domain, vcpu: number): number =>
-  domain.base + DOMAIN.vcpus + vcpu * vcpuStruct.size;
-
 const vcpusOf = (domain: Domain): number =>
   domain.machine.u32[(domain.base + DOMAIN.nr_vcpus) >>> 2]!;
 
@@ -41,8 +38,8 @@ export const nrMaptrackEntries = (domain: Domain): number =>
 export function initMaptrack(domain: Domain): void {
   const { u32 } = domain.machine;
   for (let vcpu = 0; vcpu < vcpusOf(domain); vcpu++) {
-    u32[(queueOf(domain, vcpu) + HEAD) >>> 2] = MAPTRACK_TAIL;
-    u32[(queueOf(domain, vcpu) + TAIL) >>> 2] = MAPTRACK_TAIL;
+    u32[(vcpuOf(domain, vcpu) + HEAD) >>> 2] = MAPTRACK_TAIL;
+    u32[(vcpuOf(domain, vcpu) + TAIL) >>> 2] = MAPTRACK_TAIL;
   }
 }
 
@@ -56,7 +53,7 @@ export function getMaptrackHandle(domain: Domain, vcpu: number): number {
 function takeFrom(domain: Domain, vcpu: number): number {
   const { native } = domain.machine;
   const { u32 } = domain.machine;
-  const queue = queueOf(domain, vcpu);
+  const queue = vcpuOf(domain, vcpu);
   native.spinLock(queue + FREELIST_LOCK);
   let handle = u32[(queue + HEAD) >>> 2]!;
   if (handle !== MAPTRACK_TAIL) {
@@ -77,7 +74,7 @@ function getWithoutHeadroom(domain: Domain, vcpu: number): number {
   if (handle !== MAPTRACK_TAIL) return handle;
   // A queue must have a last entry before handles can be given back to it.
   const { u32 } = domain.machine;
-  if (u32[(queueOf(domain, vcpu) + TAIL) >>> 2] === MAPTRACK_TAIL) {
+  if (u32[(vcpuOf(domain, vcpu) + TAIL) >>> 2] === MAPTRACK_TAIL) {
     const last = steal(domain, vcpu);
     if (last === MAPTRACK_TAIL) return last;
     append(domain, vcpu, last, last);
@@ -108,7 +105,7 @@ export function putMaptrackHandle(domain: Domain, handle: number): void {
 function append(domain: Domain, vcpu: number, first: number, last: number): void {
   const { native } = domain.machine;
   const { u32 } = domain.machine;
-  const queue = queueOf(domain, vcpu);
+  const queue = vcpuOf(domain, vcpu);
   u32[(maptrackEntryOf(domain, last) + REF) >>> 2] = MAPTRACK_TAIL;
   native.spinLock(queue + FREELIST_LOCK);
   const tail = u32[(queue + TAIL) >>> 2]!;

@@ -20,11 +20,11 @@ import {
   statusFrameAt,
 } from './table.ts';
 
-/** Who may look at or change another domain's table: itself, or a control domain. */
+/** The domain that `dom` names, if the caller may look at and change its table: see Domain.mayActOn. */
 function targetOf(caller: Domain, dom: number): Domain | number {
   const domain = dom === DOMID_SELF ? caller : caller.machine.domainById(dom);
   if (domain === undefined) return GNTST_bad_domain;
-  return domain === caller || caller.privileged ? domain : GNTST_permission_denied;
+  return caller.mayActOn(domain) ? domain : GNTST_permission_denied;
 }
 
 /** struct gnttab_setup_table, struct gnttab_get_status_frames. */

@@ -14,9 +14,7 @@ import { EventChannelError } from './errors.ts';
 import { EventPort } from './event-port.stream.ts';
 import type { GuestMemory } from './memory.ts';
 
-const { evtchn_pending: PENDING, evtchn_mask: MASK } = sharedInfo.x86_64.offset;
-const { evtchn_upcall_pending: UPCALL_PENDING, evtchn_pending_sel: SELECTOR } =
-  vcpuInfo.x86_64.offset;
+const { evtchn_upcall_pending: UPCALL_PENDING } = vcpuInfo.x86_64.offset;
 
 /** A guest's ports, and the upcall that serves them all. */
 export class EventPorts {
@@ -24,6 +22,12 @@ export class EventPorts {
   readonly #memory: GuestMemory;
   readonly #hypercalls: Hypercalls;
   readonly #sharedInfo: number;
+  /** Where the bits are in it: of pending ports, of masked ones, and the selector. */
+  readonly #pending: number;
+  readonly #mask: number;
+  readonly #selector: number;
+  /** Words of 32 bits in an `unsigned long`: as many has the selector, and for as many stands each of its bits. */
+  readonly #longWords: number;
   readonly #ports = new Map<number, EventPort>();
   #bank!: Bank;
 
@@ -32,6 +36,11 @@ export class EventPorts {
     this.#domain = domain;
     this.#memory = memory;
     this.#hypercalls = hypercalls;
+    const { abi } = domain;
+    this.#pending = sharedInfo[abi].offset.evtchn_pending;
+    this.#mask = sharedInfo[abi].offset.evtchn_mask;
+    this.#selector = vcpuInfo[abi].offset.evtchn_pending_sel;
+    this.#longWords = abi === 'i386' ? 1 : 2;
     this.#sharedInfo = memory.mapXenFrame(XENMAPSPACE_shared_info, 0, domain.sharedInfo);
     domain.machine.upcalls.set(domain.id, () => this.#upcall());
     // What came before there was anybody to take it: it raised no upcall, and nothing after it would.
@@ -74,7 +83,11 @@ export class EventPorts {
       },
       mask: () => {
         const info = this.#info();
-        Atomics.or(this.#bank.i32, ((info + MASK) >>> 2) + (number >>> 5), 1 << (number & 31));
+        Atomics.or(
+          this.#bank.i32,
+          ((info + this.#mask) >>> 2) + (number >>> 5),
+          1 << (number & 31),
+        );
       },
       unmask: () => void this.#hypercalls.evtchnUnmask(number),
       close: () => {
@@ -104,15 +117,15 @@ export class EventPorts {
     this.#domain.machine.trace.emit(TRACE.upcall, this.#domain.id, 0);
     const info = this.#info();
     const { u8, i32 } = this.#bank;
-    const selectors = (info + SELECTOR) >>> 2;
+    const longWords = this.#longWords;
+    const selectors = (info + this.#selector) >>> 2;
     do {
       Atomics.store(u8, info + UPCALL_PENDING, 0);
-      for (let half = 0; half < 2; half++) {
-        const selector = Atomics.exchange(i32, selectors + half, 0);
+      for (let word = 0; word < longWords; word++) {
+        const selector = Atomics.exchange(i32, selectors + word, 0);
         for (let rest = selector; rest !== 0; rest &= rest - 1) {
-          const group = half * 32 + (31 - Math.clz32(rest & -rest));
-          this.#deliver(info, i32, group * 2);
-          this.#deliver(info, i32, group * 2 + 1);
+          const first = (word * 32 + (31 - Math.clz32(rest & -rest))) * longWords;
+          for (let i = 0; i < longWords; i++) this.#deliver(info, i32, first + i);
         }
       }
     } while (Atomics.load(u8, info + UPCALL_PENDING) !== 0);
@@ -120,8 +133,8 @@ export class EventPorts {
 
   /** Delivers the events of 32 ports: word `word` of the pending bits. */
   #deliver(info: number, i32: Int32Array<ArrayBufferLike>, word: number): void {
-    const pendingWord = ((info + PENDING) >>> 2) + word;
-    const mask = Atomics.load(i32, ((info + MASK) >>> 2) + word);
+    const pendingWord = ((info + this.#pending) >>> 2) + word;
+    const mask = Atomics.load(i32, ((info + this.#mask) >>> 2) + word);
     let pending = Atomics.load(i32, pendingWord) & ~mask;
     for (; pending !== 0; pending &= pending - 1) {
       const bit = pending & -pending;

@@ -1,9 +1,10 @@
 /** Creating and destroying domains: what a toolstack asks of the hypervisor (domctl.h). */
+import { VIRQ_DOM_EXC } from '../abi/xen.ts';
 import {
-  closeAllPorts,
-  destroyEventChannels,
-  EVTCHN_2L_NR_CHANNELS,
+  closeEventChannels,
+  destroyPorts,
   initEventChannels,
+  sendGlobalVirq,
 } from '../evtchn/index.ts';
 import {
   destroyGrantTable,
@@ -27,7 +28,7 @@ import { DOMAIN, DOMDYING_dying } from '../machine/layout.ts';
 import { TRACE } from '../machine/trace-kinds.ts';
 
 export interface CreateDomainOptions extends DomainOptions, GrantTableLimits {
-  /** Highest event channel port. Default 4095, all that two-level delivery has. */
+  /** Highest event channel port. Default: all that delivery has, 4095 (i386: 1023) with two levels, 131,071 with FIFO. */
   maxPort?: number;
 }
 
@@ -36,7 +37,7 @@ export interface CreateDomainOptions extends DomainOptions, GrantTableLimits {
  * not suffice, RangeError for a limit or id that cannot be.
  */
 export function createDomain(machine: Machine, options: CreateDomainOptions): Domain {
-  const { maxPort = EVTCHN_2L_NR_CHANNELS - 1 } = options;
+  const { maxPort = 0xffff_ffff } = options;
   const domain = buildDomain(machine, options);
   try {
     populateDomain(domain, options);
@@ -47,7 +48,8 @@ export function createDomain(machine: Machine, options: CreateDomainOptions): Do
       );
     }
   } catch (error) {
-    destroyDomain(domain);
+    tearDown(domain);
+    machine.reap();
     throw error;
   }
   machine.trace.emit(TRACE.domainCreate, domain.id, domain.id, domain.totPages);
@@ -61,15 +63,22 @@ export function createDomain(machine: Machine, options: CreateDomainOptions): Do
 export function destroyDomain(domain: Domain): void {
   if (!domain.alive) return;
   const { machine } = domain;
+  tearDown(domain);
+  machine.trace.emit(TRACE.domainDestroy, domain.id, domain.id);
+  sendGlobalVirq(machine, VIRQ_DOM_EXC);
+  machine.reap();
+}
+
+/** The domain is dying: everything that it has of others, and all that is its own, is let go. */
+function tearDown(domain: Domain): void {
+  const { machine } = domain;
   machine.heap.u32[(domain.base + DOMAIN.is_dying) >>> 2] = DOMDYING_dying;
   machine.upcalls.delete(domain.id);
-  closeAllPorts(domain);
+  closeEventChannels(domain);
   releaseMappings(domain);
   relinquishMemory(domain);
-  machine.trace.emit(TRACE.domainDestroy, domain.id, domain.id);
   machine.emptied.push(domain);
   machine.onDomainEmpty = reap;
-  machine.reap();
 }
 
 /** complete_domain_destroy(): frees what is left of a dying domain, if nobody else holds anything of its. */
@@ -77,6 +86,6 @@ export function reap(domain: Domain): void {
   const gone = domain.machine.domainById(domain.id) !== domain;
   if (gone || !memoryIdle(domain) || !sharedFramesIdle(domain)) return;
   destroyGrantTable(domain);
-  destroyEventChannels(domain);
+  destroyPorts(domain);
   reapDomain(domain);
 }

@@ -6,11 +6,14 @@
 import { XEN_EFAULT, XEN_ENOSYS } from '../abi/errno.ts';
 import type { Abi } from '../abi/struct.ts';
 import {
+  __HYPERVISOR_event_channel_op,
   __HYPERVISOR_grant_table_op,
   __HYPERVISOR_memory_op,
   __HYPERVISOR_mmu_update,
   __HYPERVISOR_multicall,
+  __HYPERVISOR_sched_op,
   __HYPERVISOR_update_va_mapping,
+  __HYPERVISOR_vcpu_op,
   __HYPERVISOR_xen_version,
 } from '../abi/xen.ts';
 import { PageFault } from '../machine/address-space.ts';
@@ -19,16 +22,19 @@ import { InvariantError } from '../machine/errors.ts';
 import type { Domain } from '../machine/machine.ts';
 import type { Caller } from './caller.ts';
 import { reap } from './domctl.ts';
+import { eventChannelOp } from './event-channel-op.ts';
 import { grantTableOp } from './grant-table-op.ts';
 import { GuestAccess } from './guest-handle.ts';
 import { memoryOp } from './memory-op.ts';
 import { mmuUpdateOp, updateVaMappingOp } from './mmu-update.ts';
 import { multicallOp } from './multicall.ts';
 import { Continuation, type Hypercall, type Register, type Registers } from './registers.ts';
+import { schedOp } from './sched-op.ts';
+import { vcpuOp } from './vcpu-op.ts';
 import { xenVersionOp } from './xen-version.ts';
 
 export interface DoorOptions {
-  /** How the guest's structs are laid out. Default 'x86_64'. */
+  /** How the guest's structs are laid out. Default: as the domain's shared info page. */
   abi?: Abi;
   /** The virtual CPU that makes the calls. Default 0. */
   vcpu?: number;
@@ -36,8 +42,8 @@ export interface DoorOptions {
   mmuExtendedCommand?: boolean;
 }
 
-/** Legs of a hypercall in a row that may leave everything as it was. */
-const MAX_LEGS_ALIKE = 1000;
+/** Legs of a hypercall in a row that may look alike. EVTCHNOP_reset of all ports of FIFO delivery has 2,048 of them. */
+const MAX_LEGS_ALIKE = 4096;
 
 /** A hypercall that is continued again and again and gets nowhere: its guest would hang for ever. */
 export class EndlessContinuation extends Error {
@@ -51,7 +57,7 @@ export class HypercallDoor {
 
   /** Throws RangeError for an ABI or a virtual CPU that there is not. */
   constructor(domain: Domain, options: DoorOptions = {}) {
-    const { abi = 'x86_64', vcpu = 0, mmuExtendedCommand = false } = options;
+    const { abi = domain.abi, vcpu = 0, mmuExtendedCommand = false } = options;
     if (abi !== 'x86_64' && abi !== 'i386') {
       throw new RangeError(`abi ${String(abi)}: allowed are x86_64 and i386`);
     }
@@ -64,6 +70,9 @@ export class HypercallDoor {
     this.#hypercalls = new Map<number, Hypercall>([
       [__HYPERVISOR_grant_table_op, grantTableOp(caller)],
       [__HYPERVISOR_memory_op, memoryOp(caller)],
+      [__HYPERVISOR_event_channel_op, eventChannelOp(caller)],
+      [__HYPERVISOR_sched_op, schedOp(caller)],
+      [__HYPERVISOR_vcpu_op, vcpuOp(caller)],
       [__HYPERVISOR_xen_version, xenVersionOp(caller)],
       [__HYPERVISOR_multicall, multicallOp(caller, (number, args) => this.#run(number, args))],
       // The hardware translates for the others: they have no page tables of ours to change.
@@ -89,20 +98,39 @@ export class HypercallDoor {
     a4?: Register,
     a5?: Register,
   ): number {
-    const domain = this.#domain;
-    if (!domain.alive || domain.crashed) {
-      const end = domain.alive ? 'has crashed' : 'was destroyed';
-      throw new InvariantError(`a hypercall of domain ${domain.id}, which ${end}`);
-    }
-    domain.count(COUNTER.hypercalls);
+    this.#enter();
     try {
       return this.#run(
         number,
         [a1, a2, a3, a4, a5].map((register) => register ?? 0),
       );
     } finally {
-      domain.machine.reap();
+      this.#domain.machine.reap();
     }
+  }
+
+  /**
+   * Makes the first leg of a hypercall: what a virtual CPU does before it is preempted. If that was not all there is to do,
+   * the result is the continuation, and it is the caller's whether it is ever made. Throws InvariantError as `hypercall` does.
+   */
+  hypercallLeg(number: number, ...registers: readonly Register[]): number | Continuation {
+    this.#enter();
+    try {
+      const hypercall = this.#hypercalls.get(number);
+      return hypercall === undefined ? -XEN_ENOSYS : leg(hypercall, registers);
+    } finally {
+      this.#domain.machine.reap();
+    }
+  }
+
+  /** Counts a hypercall of a domain that runs. */
+  #enter(): void {
+    const domain = this.#domain;
+    if (!domain.alive || domain.crashed) {
+      const end = domain.alive ? 'has crashed' : 'was destroyed';
+      throw new InvariantError(`a hypercall of domain ${domain.id}, which ${end}`);
+    }
+    domain.count(COUNTER.hypercalls);
   }
 
   /** Runs a hypercall leg by leg to its end. */

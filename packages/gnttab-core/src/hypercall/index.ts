@@ -19,5 +19,5 @@ export { createDomain, type CreateDomainOptions, destroyDomain } from './domctl.
 export { type DoorOptions, EndlessContinuation, HypercallDoor } from './door.ts';
 export type { Exchanged } from './exchange.ts';
 export { Hypercalls } from './hypercalls.ts';
-export type { Register } from './registers.ts';
+export { Continuation, type Register } from './registers.ts';
 export { type GrantLimit, type GrantLimitOutcome, limitGrant } from './limit-grant.ts';

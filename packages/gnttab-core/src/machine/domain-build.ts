@@ -1,4 +1,5 @@
 /** Building a domain's memory, and taking it apart. Grant table and event channels are added by their own code. */
+import type { Abi } from '../abi/struct.ts';
 import { DOMID_FIRST_RESERVED, DOMID_INVALID } from '../abi/xen.ts';
 import type { Domain, Machine } from './machine.ts';
 import {
@@ -13,6 +14,7 @@ import {
 } from './frame-table.ts';
 import {
   DOMAIN,
+  DOMAIN_i386,
   DOMAIN_privileged,
   DOMAIN_translated,
   DOMAIN_unmap_on_overwrite,
@@ -20,6 +22,7 @@ import {
   INVALID_MFN,
   machineHeader,
   MAX_VCPUS,
+  NO_TARGET,
   pageInfo,
 } from './layout.ts';
 import { invariant } from './errors.ts';
@@ -27,6 +30,7 @@ import { clearAllP2m, p2m_ram_rw, setP2m } from './p2m.ts';
 import { BANK_PAGES, type DomId, domId, frameAddress, PAGE_SIZE } from './page.ts';
 import { clearPageTable, ensureL1, mapOwnFrame, pteAddress } from './page-table.ts';
 import { freeTable } from './radix.ts';
+import { addVcpus, freeVcpus } from './vcpu.ts';
 
 /** Where a PV domain's direct map begins: the page of gfn n is at `PV_VA_BASE + n * 4096`. */
 export const PV_VA_BASE = 0x4000_0000;
@@ -58,6 +62,15 @@ export interface DomainOptions {
    * invoked" (the usage document, and Xen of its time). Default false: the mapping is gone, and its pin stays.
    */
   unmapOnOverwrite?: boolean;
+  /** How its shared info page is laid out, and its structs unless a hypercall door says otherwise. Default 'x86_64'. */
+  abi?: Abi;
+  /**
+   * The hardware domain: global VIRQs are its own unless another domain handles them. A machine has at most one.
+   * Default: domain 0 is, if it is a control domain and there is none yet.
+   */
+  hardwareDomain?: boolean;
+  /** It is the device model's domain of this one, and may act for it (XEN_DOMCTL_set_target). Default: of none. */
+  target?: number;
 }
 
 /** Memory for a domain was not to be had. */
@@ -69,11 +82,23 @@ export class OutOfMemory extends Error {
 export function buildDomain(machine: Machine, options: DomainOptions): Domain {
   const { pages, maxPages = pages, privileged = false, type = 'pv' } = options;
   const { vaBase = PV_VA_BASE, vcpus = 1, addressBits = 0, unmapOnOverwrite = false } = options;
+  const { abi = 'x86_64', target } = options;
   if (pages > maxPages) {
     throw new RangeError(`a domain of ${pages} pages cannot have at most ${maxPages}`);
   }
   if (!Number.isInteger(vcpus) || vcpus < 1 || vcpus > MAX_VCPUS) {
     throw new RangeError(`${vcpus} virtual CPUs: allowed are 1 to ${MAX_VCPUS}`);
+  }
+  if (abi !== 'x86_64' && abi !== 'i386') {
+    throw new RangeError(`abi ${String(abi)}: allowed are x86_64 and i386`);
+  }
+  const targetDomain = target === undefined ? undefined : machine.domainById(target);
+  if (target !== undefined && targetDomain === undefined) {
+    throw new RangeError(`there is no domain ${target} to be the device model of`);
+  }
+  const present = machine.hardwareDomain;
+  if (options.hardwareDomain === true && present !== undefined) {
+    throw new RangeError(`domain ${present.id} is the hardware domain already`);
   }
   const id = claimDomid(machine, options.domid);
   const { heap } = machine;
@@ -85,7 +110,8 @@ export function buildDomain(machine: Machine, options: DomainOptions): Domain {
   fields.flags =
     (type === 'translated' ? DOMAIN_translated : 0) |
     (privileged ? DOMAIN_privileged : 0) |
-    (unmapOnOverwrite ? DOMAIN_unmap_on_overwrite : 0);
+    (unmapOnOverwrite ? DOMAIN_unmap_on_overwrite : 0) |
+    (abi === 'i386' ? DOMAIN_i386 : 0);
   fields.max_pages = maxPages;
   fields.page_list = INVALID_MFN;
   fields.p2m_root = p2mRoot!;
@@ -93,16 +119,23 @@ export function buildDomain(machine: Machine, options: DomainOptions): Domain {
   fields.pt_root = ptRoot;
   fields.nr_vcpus = vcpus;
   fields.address_bits = addressBits;
+  fields.target = targetDomain?.serial ?? NO_TARGET;
   fields.shared_info = sharedInfo!;
   fields.serial = Atomics.add(heap.u32, machineHeader.offset.next_serial >>> 2, 1);
   heap.u32[machine.domainSlot(id)] = base;
   const domain = machine.domainById(id)!;
   shareXenPageWithGuest(domain, sharedInfo!);
+  const { hardwareDomain = privileged && id === 0 && present === undefined } = options;
+  if (hardwareDomain) heap.u32[machineHeader.offset.hardware_domain >>> 2] = id;
   return domain;
 }
 
-/** Gives a new domain its first pages. Throws OutOfMemory, or RangeError for a bank that has not so many. */
+/**
+ * Gives a new domain its virtual CPUs and its first pages. Throws OutOfMemory, or RangeError for a bank that has not so
+ * many.
+ */
 export function populateDomain(domain: Domain, { pages, bank }: DomainOptions): void {
+  if (!addVcpus(domain)) throw new OutOfMemory(`domain ${domain.id}: no memory for virtual CPUs`);
   for (let gfn = 0; gfn < pages; gfn++) {
     if (bank === undefined) populateFromHeap(domain, gfn);
     else populateFromBank(domain, bank, gfn);
@@ -194,6 +227,7 @@ export function reapDomain(domain: Domain): void {
   freeTable(machine, u32[(base + DOMAIN.p2m_root) >>> 2]!);
   if (!domain.translated) freeTable(machine, u32[(base + DOMAIN.pt_root) >>> 2]!);
   freeXenHeapPage(machine, domain.sharedInfo);
+  freeVcpus(domain);
   u32[machine.domainSlot(domain.id)] = 0;
   freeXenHeapPage(machine, base / PAGE_SIZE);
 }

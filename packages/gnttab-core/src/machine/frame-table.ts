@@ -312,6 +312,13 @@ export function setFrameGfn(machine: Machine, frame: number, gfn: number): void 
   machine.u32[(machine.pageInfo(frame) + GFN) >>> 2] = gfn;
 }
 
+/** Number of uses of a frame as PGT_writable_page. */
+export function writableTypeCount(machine: Machine, frame: number): number {
+  const info = machine.pageInfo(frame);
+  const type = info === 0 ? 0 : Atomics.load(machine.i32, (info + TYPE) >>> 2);
+  return (type & PGT_type_mask) === PGT_writable_page ? type & PGT_count_mask : 0;
+}
+
 /** Number of references to a frame, its allocation included. */
 export function referenceCount(machine: Machine, frame: number): number {
   const info = machine.pageInfo(frame);

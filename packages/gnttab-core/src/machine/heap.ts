@@ -1,5 +1,5 @@
 /** How bank 0 is laid out: the header, the table of banks, and what is set up once at the machine's start. */
-import { DOMID_FIRST_RESERVED } from '../abi/xen.ts';
+import { DOMID_FIRST_RESERVED, DOMID_INVALID, NR_VIRQS, vcpuInfo } from '../abi/xen.ts';
 import type { Bank } from './bank.ts';
 import {
   bankEntry,
@@ -61,6 +61,9 @@ export function formatHeap(heap: Bank, traceRecords: number, flags: number): voi
   header.xen_heap_quota = NO_QUOTA;
   header.domain_heap_quota = NO_QUOTA;
   header.free_head = INVALID_MFN;
+  header.hardware_domain = DOMID_INVALID;
+  for (let virq = 0; virq < NR_VIRQS; virq++) header.global_virq_handlers.set(virq, DOMID_INVALID);
+  heap.u8[machineHeader.offset.dummy_vcpu_info + vcpuInfo.x86_64.offset.evtchn_upcall_mask] = 1;
   header.unused_from = pagesFor(machineHeader.size);
   header.free_pages = heap.pages - header.unused_from;
   header.domain_table = takeUnused(heap, pagesFor(DOMID_FIRST_RESERVED * 4)) * PAGE_SIZE;

@@ -2,6 +2,7 @@
  * The machine: banks of memory, a clock, a scheduler, random numbers and a trace. All that the hypervisor knows lies
  * in bank 0; this object is a handle on it, and several may be attached to the same memory.
  */
+import type { Abi } from '../abi/struct.ts';
 import { DOMID_FIRST_RESERVED } from '../abi/xen.ts';
 import { Bank, type BankMemory } from './bank.ts';
 import { type Clock, VirtualClock } from './clock.ts';
@@ -13,8 +14,10 @@ import {
   bankEntry,
   DOMAIN,
   DOMAIN_crashed,
+  DOMAIN_i386,
   DOMAIN_maps_itself,
   DOMAIN_privileged,
+  DOMAIN_shut_down,
   DOMAIN_translated,
   DOMAIN_unmap_on_overwrite,
   DOMDYING_alive,
@@ -47,6 +50,9 @@ export interface Log {
   warn(fields: object, message: string): void;
   error(fields: object, message: string): void;
 }
+/** Xen's own handler of an event (xen_event_channel_notification_t): whose port it is, and which vCPU it notifies. */
+export type XenConsumer = (domid: number, vcpu: number, port: number) => void;
+
 const quiet: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** What another thread (or another handle) needs to attach to a machine. */
@@ -55,7 +61,7 @@ export interface MachineShare {
   readonly seed: number | undefined;
 }
 
-const { banks: BANKS, nr_banks: NR_BANKS } = machineHeader.offset;
+const { banks: BANKS, nr_banks: NR_BANKS, hardware_domain: HARDWARE_DOMAIN } = machineHeader.offset;
 const { pages: BANK_PAGE_COUNT, frame_table: FRAME_TABLE } = bankEntry.offset;
 const PAGE_INFO_SIZE = pageInfo.size;
 const SERIAL = DOMAIN.serial;
@@ -83,6 +89,15 @@ export class Machine {
   preemptCheck: () => boolean = () => false;
   /** Who runs a domain's upcall on this thread, by domain id. */
   readonly upcalls = new Map<number, () => void>();
+  /**
+   * Told of every upcall of a virtual CPU that becomes pending through this handle. Locks are held: note it, and act later
+   * (`scheduler.post`).
+   */
+  onUpcall: ((domid: number, vcpu: number) => void) | undefined;
+  /** Told when a virtual CPU that waited for an event is runnable again, through this handle. As above. */
+  onWake: ((domid: number, vcpu: number) => void) | undefined;
+  /** Xen's handlers of the ports that it consumes itself, on this thread: see evtchn/xen-ports.ts. */
+  readonly xenConsumers = new Map<number, XenConsumer>();
   /** Buries a dying domain if nothing of it is in use any more; set by whoever makes hypercalls. */
   onDomainEmpty: ((domain: Domain) => void) | undefined;
   /** Dying domains that may own nothing more since something of theirs was let go during this hypercall. */
@@ -227,10 +242,16 @@ export class Machine {
     return domain;
   }
 
-  /** vcpu_kick(): a domain's upcall became pending; its handler runs soon, if it has one on this thread. */
-  kick(domid: number): void {
+  /** A virtual CPU's upcall became pending; its handler runs soon, if it has one on this thread. */
+  kick(domid: number, vcpu = 0): void {
+    this.onUpcall?.(domid, vcpu);
     const upcall = this.upcalls.get(domid);
     if (upcall !== undefined) this.scheduler.post(upcall);
+  }
+
+  /** The hardware domain, if there is one. */
+  get hardwareDomain(): Domain | undefined {
+    return this.domainById(this.u32[HARDWARE_DOMAIN >>> 2]!);
   }
 
   /** Buries dying domains that own nothing more. Called at the end of a hypercall, when no lock is held. */
@@ -253,6 +274,8 @@ export class Domain {
   readonly privileged: boolean;
   /** See DomainOptions. */
   readonly unmapOnOverwrite: boolean;
+  /** How its shared info page is laid out. */
+  readonly abi: Abi;
 
   constructor(machine: Machine, id: DomId, base: number) {
     this.machine = machine;
@@ -263,6 +286,7 @@ export class Domain {
     this.translated = (flags & DOMAIN_translated) !== 0;
     this.privileged = (flags & DOMAIN_privileged) !== 0;
     this.unmapOnOverwrite = (flags & DOMAIN_unmap_on_overwrite) !== 0;
+    this.abi = (flags & DOMAIN_i386) === 0 ? 'x86_64' : 'i386';
   }
 
   /** false once the domain's destruction has begun, or its id belongs to another. */
@@ -277,6 +301,22 @@ export class Domain {
   /** domain_crash(): it did what no guest may, and runs no more. */
   get crashed(): boolean {
     return (this.machine.heap.u16[(this.base + DOMAIN.flags) >>> 1]! & DOMAIN_crashed) !== 0;
+  }
+
+  /** Why it was shut down (SHUTDOWN_*), undefined while it runs. */
+  get shutdownCode(): number | undefined {
+    const { u16, u32 } = this.machine;
+    const shutDown = (u16[(this.base + DOMAIN.flags) >>> 1]! & DOMAIN_shut_down) !== 0;
+    return shutDown ? u32[(this.base + DOMAIN.shutdown_code) >>> 2] : undefined;
+  }
+
+  /** XSM_TARGET: a domain may act on itself, a control domain on all, a device model's domain on its target. */
+  mayActOn(other: Domain): boolean {
+    return (
+      other === this ||
+      this.privileged ||
+      this.machine.u32[(this.base + DOMAIN.target) >>> 2] === other.serial
+    );
   }
 
   /** It has mapped a grant of its own at least once: what it maps of its own may be a grant. */

@@ -128,6 +128,10 @@ export interface Native {
   cas(at: number, expected: number, replacement: number): number;
   /** A load that no later step comes before, and that comes before no earlier one. */
   load(at: number): number;
+  /** Sets bits of a word; returns what was there. */
+  or(at: number, bits: number): number;
+  /** Clears bits of a word: and with `mask`; returns what was there. */
+  and(at: number, mask: number): number;
   /** Clears bits of a 16-bit word: and with `mask`. */
   and16(at: number, mask: number): void;
   /** Sets bits of a 16-bit word. */
@@ -153,6 +157,8 @@ const program: Record<keyof Native, Code> = {
   zero: code(2, false, 0, get(0), i32_const(0), get(1), memory_fill),
   cas: code(3, true, 0, get(0), get(1), get(2), i32_atomic_rmw_cmpxchg(0)),
   load: code(1, true, 0, get(0), i32_atomic_load(0)),
+  or: code(2, true, 0, get(0), get(1), i32_atomic_rmw_or(0)),
+  and: code(2, true, 0, get(0), get(1), i32_atomic_rmw_and(0)),
   and16: code(2, false, 0, get(0), get(1), i32_atomic_rmw16_and_u(0), DROP),
   or16: code(2, false, 0, get(0), get(1), i32_atomic_rmw16_or_u(0), DROP),
   spinLock: code(1, false, 0, ...spinLock(0)),

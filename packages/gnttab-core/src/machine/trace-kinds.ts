@@ -56,6 +56,8 @@ export const TRACE = {
   evtchnHeld: defineTraceKind(19, 'notify_held_off', ['port']),
   evtchnClose: defineTraceKind(20, 'evtchn_close', ['port']),
   upcall: defineTraceKind(21, 'upcall', ['vcpu']),
+  evtchnBindVirq: defineTraceKind(22, 'evtchn_bind_virq', ['port', 'virq', 'vcpu']),
+  evtchnBindIpi: defineTraceKind(23, 'evtchn_bind_ipi', ['port', 'vcpu']),
   updateVaMapping: defineTraceKind(24, 'update_va_mapping', ['va', 'mfn']),
   reservation: defineTraceKind(25, 'reservation', ['added', 'removed', 'total']),
 } as const;

@@ -47,6 +47,8 @@ const frame = fc.record({
 
 const atomicStep = fc.oneof(
   call('cas', word, value, value),
+  call('or', word, value),
+  call('and', word, value),
   call('and16', half, bits),
   call('or16', half, bits),
   call('getPage', info, owner),

@@ -34,6 +34,18 @@ export class Uniprocessor implements Native {
     return this.i32[at >>> 2]!;
   }
 
+  or(at: number, bits: number): number {
+    const seen = this.i32[at >>> 2]!;
+    this.i32[at >>> 2] = seen | bits;
+    return seen;
+  }
+
+  and(at: number, mask: number): number {
+    const seen = this.i32[at >>> 2]!;
+    this.i32[at >>> 2] = seen & mask;
+    return seen;
+  }
+
   and16(at: number, mask: number): void {
     this.u16[at >>> 1]! &= mask;
   }
