@@ -1,4 +1,5 @@
 /** Does the steps of a trace one after the other, and keeps what is not as recorded. */
+import type { Machine } from '@ringside/gnttab-core';
 import type { Difference, Report, TraceResult } from './difference.ts';
 import { RecordingError } from './reader.ts';
 import type { Trace } from './traces.ts';
@@ -68,4 +69,10 @@ function begin<Step>(replay: Replay<Step>, report: Report): (step: Step) => void
   } catch (error) {
     throw error instanceof RangeError ? new RecordingError(error.message) : error;
   }
+}
+
+/** The machine's pre-emption check fires every n-th time; 0 is never. */
+export function preemptEvery(machine: Machine, every: number): void {
+  let checks = 0;
+  machine.preemptCheck = every === 0 ? () => false : () => ++checks % every === 0;
 }

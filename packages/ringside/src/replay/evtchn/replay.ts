@@ -1,7 +1,7 @@
 /** Replays a trace of event channel operations: every step is done, and everything that guests could see is compared. */
 import type { Report, Sha256, TraceResult } from '../difference.ts';
 import { writeRegion } from '../page.ts';
-import { replayTrace } from '../trace-replay.ts';
+import { preemptEvery, replayTrace } from '../trace-replay.ts';
 import { performAction } from './actions.ts';
 import { performCall } from './call.ts';
 import { check } from './check.ts';
@@ -56,13 +56,10 @@ function perform(run: Run, step: Step): void {
     case 'chk':
       check(world, step, sha256, report);
       return;
-    case 'preempt': {
-      let checks = 0;
-      const { every } = step;
-      machine.preemptCheck = every === 0 ? () => false : () => ++checks % every === 0;
+    case 'preempt':
+      preemptEvery(machine, step.every);
       run.stop = step.stop;
       return;
-    }
     case 'hc':
       performCall(world, step, run.stop, report);
       break;

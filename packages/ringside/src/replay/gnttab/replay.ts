@@ -13,7 +13,7 @@ import {
 import { entryFrame, limitXenHeap, p2mEntry, setP2m } from '@ringside/gnttab-core/hypervisor';
 import type { Report, Sha256, TraceResult } from '../difference.ts';
 import { writeRegion } from '../page.ts';
-import { replayTrace } from '../trace-replay.ts';
+import { preemptEvery, replayTrace } from '../trace-replay.ts';
 import { resultName } from '../words.ts';
 import { type Handles, performCall } from './call.ts';
 import { check } from './check.ts';
@@ -77,12 +77,9 @@ function perform(run: Run, step: Step): void {
     case 'chk':
       check(shadow, step, sha256, report);
       return;
-    case 'preempt': {
-      let checks = 0;
-      const { every } = step;
-      machine.preemptCheck = every === 0 ? () => false : () => ++checks % every === 0;
+    case 'preempt':
+      preemptEvery(machine, step.every);
       return;
-    }
     case 'oom':
       limitXenHeap(machine, step.pages);
       return;
